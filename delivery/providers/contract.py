@@ -1,0 +1,59 @@
+"""What the engine asks of a push service's client."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from delivery.batches import Batch, Results
+
+
+class PayloadError(Exception):
+    """A payload that this provider can never take; the text says what to change and holds no payload text."""
+
+    def __init__(self, detail: str, path: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.path = path
+
+
+class Message(Protocol):
+    """A push rendered once for one credential: everything of it that does not differ between recipients."""
+
+
+class Attempt(Protocol):
+    """A batch on its way."""
+
+    def cancel(self) -> None:
+        """Do not send what is not sent yet: those recipients are reported RELEASED; the others run on."""
+
+
+class Provider(Protocol):
+    """One credential's way to its push service; made anew when the credential changes. Use with `async with`.
+
+    The provider owns connections and authorisation, follows its reaction table, retries by itself only what is known
+    not to have been processed and one renewal of its authorisation, and reports each recipient exactly once.
+    """
+
+    async def __aenter__(self) -> "Provider": ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    def prepare(self, notification: msgspec.Raw, batch: Batch) -> Any:
+        """Render a push's payload for this credential; raises PayloadError.
+
+        `notification` is this provider's member of the request (the value of `notification.apns`, `.fcm`, …) as it
+        came. The engine keeps the result per push, environment and target and gives it back with `submit`.
+        """
+
+    def submit(self, batch: Batch, message: Any, results: Results) -> Attempt:
+        """Send a batch; answers come through `results`. Returns at once; call it inside the event loop."""
+
+    def room(self, environment: str) -> int:
+        """How many more recipients it could take now without queueing them long; bounds what is claimed."""
+
+    async def check(self) -> Mapping[str, str]:
+        """Try the credential as far as the service allows without a message to anybody: a verdict for each step."""
+
+    async def close(self, grace_seconds: float) -> None:
+        """Stop: unsent recipients are reported RELEASED at once, those in flight get `grace_seconds` to answer."""

@@ -1,0 +1,1 @@
+"""The API: one coroutine per method, and the table of them."""

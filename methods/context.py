@@ -1,0 +1,36 @@
+"""What a method may use, beside its parameters."""
+
+from dataclasses import dataclass, field
+
+from delivery.queues.hints import Hints
+from storage.database import Database
+from storage.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: the name of the API key."""
+
+    key_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What `info` says of this server; fixed when it starts."""
+
+    version: str
+    name: str
+    started_at: float
+    emulators: dict[str, str] = field(default_factory=dict)  # provider → URL of its control port
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One call: the resources of the process, who calls, and the bytes of the parameters as they came."""
+
+    database: Database
+    vault: Vault
+    hints: Hints
+    facts: ServerFacts
+    caller: Caller
+    body: bytes

@@ -1,0 +1,1 @@
+"""The door: HTTP app, envelopes, dispatcher, auth, settings, logs, command line; the only room that builds things."""
