@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from delivery.queues.gate import Gate
 from delivery.queues.hints import Hints
 from storage.database import Database
 from storage.vault import Vault
@@ -34,3 +35,5 @@ class Context:
     facts: ServerFacts
     caller: Caller
     body: bytes
+    gate: Gate | None = None  # none: the queue takes whatever comes
+    batch_size: int = 500

@@ -1,5 +1,6 @@
 """The way to PostgreSQL: a pool of autocommit connections, typed rows, and what a failure there means."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
@@ -15,7 +16,7 @@ Connection = AsyncConnection[tuple[Any, ...]]
 
 
 class DatabaseUnavailableError(Exception):
-    """The database cannot be reached, is shutting down, or has no room left: try again later."""
+    """The database is away, out of room, or gave this statement up (deadlock, timeout): try again later."""
 
 
 class Database:
@@ -69,14 +70,18 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend one connection; a failure to reach the database becomes DatabaseUnavailableError."""
+        """Lend one connection; what is worth trying again later becomes DatabaseUnavailableError."""
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         try:
             async with self._pool.connection() as connection:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.QueryCanceled):
-                raise
             raise DatabaseUnavailableError(type(error).__name__) from error
+        # psycopg waits with asyncio.wait_for, which before Python 3.12 loses a cancellation that comes together
+        # with the answer (cpython issue 86296): the work is done, but whoever cancelled must not wait for ever
+        if task and task.cancelling() > cancelled:
+            raise asyncio.CancelledError
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

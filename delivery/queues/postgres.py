@@ -1,0 +1,105 @@
+"""The queue in PostgreSQL, the default: batches are rows, a claim is a lease, settling is one transaction."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from delivery.batches import Batch, Results
+from delivery.judge import Verdict, judge
+from delivery.outcomes import Outcome, Pause
+from delivery.queues.contract import Claim
+from storage import queue as storage
+from storage.queue import ClaimedBatch, Settlement
+
+
+class PostgresQueue:
+    """The queue contract over the tables `batches` and `pauses`."""
+
+    def __init__(self, queue: storage.Queue) -> None:
+        self._queue = queue
+
+    async def claim(self, room: Mapping[str, int], known: Sequence[str]) -> list[Claim]:
+        """Claim due batches: `room` is credential → recipients; `known` are pushes whose request is at hand."""
+        return [_claim(row) for row in await self._queue.claim(room, known)]
+
+    async def claim_probe(self, credentials: Sequence[str], known: Sequence[str]) -> list[Claim]:
+        """Claim one batch behind a pause whose next probe is due."""
+        return [_claim(row) for row in await self._queue.claim_probe(credentials, known)]
+
+    async def claim_ended(self) -> list[Claim]:
+        """Claim batches that can only end: their credential is gone, or their time is over behind a pause."""
+        return [_claim(row) for row in await self._queue.claim_ended()]
+
+    async def extend(self, batches: Sequence[int], pushes: Sequence[str]) -> list[str]:
+        """Keep these leases; tell which of these pushes are cancelled."""
+        return await self._queue.extend(batches, pushes)
+
+    async def settle(self, results: Sequence[Results]) -> int:
+        """Write what came of these batches; how many of them were no longer ours."""
+        now = time.time()
+        settlement = Settlement()
+        for result in results:
+            _add(settlement, result, now)
+        return len(results) - len(await self._queue.settle(settlement))
+
+    async def pause(self, credential: str, pause: Pause, reason: str, *, version: int | None, again: bool) -> None:
+        """Stop a credential or a scope of it, if it still is the version that had the trouble."""
+        await self._queue.pause(
+            credential,
+            pause.scope,
+            kind=pause.kind,
+            reason=reason,
+            seconds=pause.seconds,
+            again=again,
+            version=version,
+        )
+
+    async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
+        """End these pauses of a credential; the scopes that were paused."""
+        return await self._queue.lift_pause(credential, scopes)
+
+    async def lift_idle_pauses(self) -> list[tuple[str, str]]:
+        """End the pauses that end by themselves: (credential, scope)."""
+        return await self._queue.lift_idle_pauses()
+
+
+def _claim(row: ClaimedBatch) -> Claim:
+    batch = Batch(
+        id=row.id,
+        push_id=row.push_id,
+        provider=row.provider,
+        credential=row.credential,
+        environment=row.environment,
+        scope=row.scope,
+        target=row.target,
+        lane=row.lane,
+        attempt=row.attempt,
+        first_attempt_at=row.first_attempt_at,
+        claimed_at=row.claimed_at,
+        expire_at=row.expire_at,
+        at_most_once=row.at_most_once,
+        abandoned=row.abandoned,
+        tokens=row.tokens.split(b"\n"),
+    )
+    return Claim(batch, row.request, row.cancelled)
+
+
+def _add(settlement: Settlement, results: Results, now: float) -> None:
+    batch = results.batch
+    settlement.batches.append(batch.id)
+    settlement.attempts.append(batch.attempt)
+    settlement.started.append(batch.claimed_at)
+    settlement.pushes.add(batch.push_id)
+    settlement.message_ids.append(b"\n".join([name for name in results.message_ids if name]))
+    verdicts: dict[Outcome, Verdict] = {}  # like outcomes of a batch share their next attempt: one new batch, not many
+    for position, outcome in results.exceptions.items():
+        verdict = verdicts.get(outcome)
+        if verdict is None:
+            verdict = verdicts[outcome] = judge(outcome, batch, now)
+        settlement.x_batches.append(batch.id)
+        settlement.x_positions.append(position)
+        settlement.x_outcomes.append(verdict.word)
+        settlement.x_reasons.append(verdict.reason)
+        settlement.x_statuses.append(verdict.status)
+        settlement.x_due.append(verdict.due_at)
+        settlement.x_proofs.append(verdict.proof_at)
+        settlement.x_counts.append(verdict.counts)

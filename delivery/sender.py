@@ -1,0 +1,280 @@
+"""Claims batches, hands them to their provider, and hands what came of them to the settler."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from delivery.batches import Batch, Results
+from delivery.messages import Messages, UnknownPushError
+from delivery.outcomes import Kind, Outcome, Pause
+from delivery.providers.contract import Attempt, PayloadError
+from delivery.providers.registry import Registry
+from delivery.queues.contract import Claim, Queue
+from delivery.settler import Settler
+from storage.database import DatabaseUnavailableError
+
+_LOG = logging.getLogger(__name__)
+_OUTAGE_SECONDS = 0.5
+
+_EXPIRED = Outcome(Kind.EXPIRED, "Expired")
+_CANCELLED = Outcome(Kind.CANCELLED, "Cancelled")
+_REMOVED = Outcome(Kind.FAILED, "CredentialRemoved")
+_UNKNOWN = Outcome(Kind.FAILED, "Unknown")
+_RELEASED = Outcome(Kind.RELEASED, "Released")
+
+
+class SenderOptions(msgspec.Struct, frozen=True):
+    """Times in seconds. `most_recipients`: how many may be claimed and not settled in one process."""
+
+    lease_seconds: float = 60.0
+    poll_seconds: float = 1.0
+    most_recipients: int = 50_000
+
+
+@dataclasses.dataclass(slots=True)
+class InFlight:
+    """A batch that was claimed and not yet finished; `attempt` is None while it has not been submitted."""
+
+    batch: Batch
+    results: Results
+    extended_at: float
+    attempt: Attempt | None = None
+    probe: bool = False
+    version: int | None = None
+
+
+class Sender:
+    """Sends what the queue holds for the credentials of the registry; see `run` and `stop`."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        registry: Registry,
+        settler: Settler,
+        options: SenderOptions,
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._queue = queue
+        self._registry = registry
+        self._settler = settler
+        self._options = options
+        self._messages = Messages()
+        self._in_flight: dict[int, InFlight] = {}
+        self._recipients: dict[str, int] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._pausing: set[asyncio.Task[None]] = set()
+        self.wake = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches are claimed and not finished."""
+        return len(self._in_flight)
+
+    async def run(self) -> None:
+        """Claim and send until cancelled; wakes by `wake`, by a finished batch, or by its poll."""
+        while True:
+            try:
+                claims = await self._claim()
+            except DatabaseUnavailableError as error:
+                _LOG.warning("claiming waits for the database", extra={"error": str(error)})
+                await asyncio.sleep(_OUTAGE_SECONDS)
+                continue
+            for claim in claims:
+                self._start(claim)
+            self._messages.trim()
+            if not claims:
+                await self._wait()
+
+    async def keep(self) -> None:
+        """Keep the leases, notice cancelled pushes, try paused credentials: every second, until cancelled."""
+        while True:
+            await asyncio.sleep(min(1.0, self._options.lease_seconds / 4))
+            try:
+                await self._keep_leases()
+                await self._look_after_pauses()
+                for claim in await self._queue.claim_ended():
+                    self._start(claim)
+            except DatabaseUnavailableError as error:
+                _LOG.warning("keeping leases waits for the database", extra={"error": str(error)})
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Give back what is not sent, wait up to `grace_seconds` for what is; call it after `run` has ended."""
+        self._cancel(self._in_flight)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await self._idle.wait()
+
+    def cancel_push(self, push_id: str) -> None:
+        """Do not send what is not sent yet of this push."""
+        self._cancel([key for key, entry in self._in_flight.items() if entry.batch.push_id == push_id])
+
+    def _cancel(self, keys: Iterable[int]) -> None:
+        for key in list(keys):
+            entry = self._in_flight.get(key)
+            if entry is not None and entry.attempt is not None:
+                entry.attempt.cancel()
+
+    async def _claim(self) -> list[Claim]:
+        room = self._room()
+        if not room:
+            return []
+        return await self._queue.claim(room, self._messages.known())
+
+    def _room(self) -> dict[str, int]:
+        """How many recipients each credential could take, within what this process may hold."""
+        left = self._options.most_recipients - sum(self._recipients.values())
+        room: dict[str, int] = {}
+        for credential, provider in self._registry.providers().items():
+            free = min(provider.room(), left)
+            if free > 0:
+                room[credential] = free
+        return room
+
+    async def _wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.poll_seconds):
+                await self.wake.wait()
+        self.wake.clear()
+
+    def _start(self, claim: Claim, *, probe: bool = False) -> None:
+        batch = claim.batch
+        if claim.request is not None:
+            self._messages.learn(batch.push_id, claim.request)
+        results = Results(batch, self._finished)
+        entry = InFlight(batch, results, time.monotonic(), probe=probe)
+        self._in_flight[batch.id] = entry
+        self._recipients[batch.credential] = self._recipients.get(batch.credential, 0) + len(batch.tokens)
+        self._idle.clear()
+        ended = self._ended(claim)
+        if ended is not None:
+            _settle_all(results, ended)
+        else:
+            self._submit(entry)
+
+    def _ended(self, claim: Claim) -> Outcome | None:
+        """What a batch comes to that is not to be sent any more."""
+        batch = claim.batch
+        if batch.abandoned and batch.at_most_once:
+            return _UNKNOWN
+        if claim.cancelled:
+            return _CANCELLED
+        if batch.expire_at is not None and batch.expire_at <= time.time():
+            return _EXPIRED
+        if self._registry.get(batch.credential) is None:
+            return _REMOVED
+        return None
+
+    def _submit(self, entry: InFlight) -> None:
+        batch = entry.batch
+        provider = self._registry.get(batch.credential)
+        if provider is None:
+            _settle_all(entry.results, _REMOVED)
+            return
+        entry.version = self._registry.version(batch.credential)
+        try:
+            message = self._messages.message(batch, provider)
+        except PayloadError as error:
+            _LOG.warning("a payload was refused", extra={"push_id": batch.push_id, "path": error.path})
+            _settle_all(entry.results, Outcome(Kind.FAILED, "PayloadRefused"))
+            return
+        except UnknownPushError:
+            _settle_all(entry.results, _RELEASED)
+            return
+        if entry.probe and len(batch.tokens) > 1:
+            self._submit_one(entry, message)
+        else:
+            entry.attempt = provider.submit(batch, message, entry.results)
+
+    def _submit_one(self, entry: InFlight, message: object) -> None:
+        """Try a paused credential with one recipient; the others go back to the queue whatever comes of it."""
+
+        def tried(one: Results) -> None:
+            if one.message_ids[0] is not None:
+                entry.results.accepted(0, one.message_ids[0])
+            else:
+                entry.results.settled(0, one.exceptions[0])
+            for position in range(1, len(entry.batch.tokens)):
+                entry.results.settled(position, _RELEASED)
+
+        provider = self._registry.get(entry.batch.credential)
+        if provider is None:
+            _settle_all(entry.results, _REMOVED)
+            return
+        first = dataclasses.replace(entry.batch, tokens=entry.batch.tokens[:1])
+        entry.attempt = provider.submit(first, message, Results(first, tried))
+
+    def _finished(self, results: Results) -> None:
+        batch = results.batch
+        entry = self._in_flight.pop(batch.id)
+        self._recipients[batch.credential] -= len(batch.tokens)
+        pauses = {o.pause: o.reason for o in results.exceptions.values() if o.pause is not None}
+        if pauses or entry.probe:
+            # before it is settled, so that what goes back to the queue is not claimed again at once
+            task = asyncio.get_running_loop().create_task(self._pause_then_settle(entry, pauses))
+            self._pausing.add(task)
+            task.add_done_callback(self._pausing.discard)
+        else:
+            self._settle(results)
+
+    def _settle(self, results: Results) -> None:
+        self._settler.add(results)
+        self.wake.set()
+        if not self._in_flight and not self._pausing:
+            self._idle.set()
+
+    async def _pause_then_settle(self, entry: InFlight, pauses: dict[Pause, str]) -> None:
+        batch = entry.batch
+        try:
+            for pause, reason in pauses.items():
+                fields = {"provider_id": batch.credential, "scope": pause.scope, "reason": reason, "kind": pause.kind}
+                _LOG.error("sending is paused", extra=fields)
+                await self._queue.pause(batch.credential, pause, reason, version=entry.version, again=entry.probe)
+            if entry.probe and not pauses and _answered(entry.results):
+                for scope in await self._queue.lift_pause(batch.credential, ["", batch.scope]):
+                    _LOG.info("sending goes on", extra={"provider_id": batch.credential, "scope": scope})
+        except DatabaseUnavailableError as error:
+            _LOG.warning("a pause was not recorded", extra={"provider_id": batch.credential, "error": str(error)})
+        finally:
+            task = asyncio.current_task()
+            if task is not None:
+                self._pausing.discard(task)
+            self._settle(entry.results)
+
+    async def _keep_leases(self) -> None:
+        now = time.monotonic()
+        late = [e for e in self._in_flight.values() if now - e.extended_at > self._options.lease_seconds / 3]
+        pushes = {entry.batch.push_id for entry in self._in_flight.values()}
+        if not pushes:
+            return
+        cancelled = await self._queue.extend([entry.batch.id for entry in late], list(pushes))
+        for entry in late:
+            entry.extended_at = now
+        for push_id in cancelled:
+            self.cancel_push(push_id)
+
+    async def _look_after_pauses(self) -> None:
+        credentials = list(self._registry.providers())
+        if not credentials:
+            return
+        for claim in await self._queue.claim_probe(credentials, self._messages.known()):
+            self._start(claim, probe=True)
+        if await self._queue.lift_idle_pauses():
+            self.wake.set()
+
+
+def _settle_all(results: Results, outcome: Outcome) -> None:
+    for position in range(len(results.batch.tokens)):
+        results.settled(position, outcome)
+
+
+def _answered(results: Results) -> bool:
+    """Whether the provider took a message or found fault with the message alone: its credential works again."""
+    if any(name is not None for name in results.message_ids):
+        return True
+    return any(o.kind in {Kind.FAILED, Kind.DEAD} and o.status for o in results.exceptions.values())

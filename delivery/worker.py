@@ -1,0 +1,130 @@
+"""One worker process: a planner, a sender and the upkeep, over one database; any number of them may run."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+
+from delivery.planner import Planner, PlannerOptions
+from delivery.providers.registry import Registry
+from delivery.queues.hints import CHANNEL_CANCELLED, CHANNEL_CREDENTIALS, CHANNEL_WORK, Hints
+from delivery.queues.postgres import PostgresQueue
+from delivery.sender import Sender, SenderOptions
+from delivery.settler import Settler
+from storage import credentials, queue
+from storage.database import Database, DatabaseUnavailableError
+from storage.ids import new_id
+from storage.listener import listen
+from storage.vault import Vault
+
+_LOG = logging.getLogger(__name__)
+_UPKEEP_SECONDS = 3600.0
+
+
+class WorkerOptions(msgspec.Struct, frozen=True):
+    """Times in seconds; `outcome_days` and `dead_device_days` are retention."""
+
+    planner: PlannerOptions = PlannerOptions()
+    sender: SenderOptions = SenderOptions()
+    shutdown_seconds: float = 20.0
+    refresh_seconds: float = 15.0
+    outcome_days: int = 30
+    dead_device_days: int = 7
+
+
+class Worker:
+    """Plans and sends until told to stop; then gives back what it has not sent and waits for what is in flight."""
+
+    def __init__(self, database: Database, vault: Vault, options: WorkerOptions | None = None) -> None:
+        self._database = database
+        self._vault = vault
+        self._options = options or WorkerOptions()
+        self._refresh = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; returns when everything claimed is settled or given back."""
+        lease = self._options.sender.lease_seconds
+        claims = PostgresQueue(queue.Queue(self._database, new_id(), lease))
+        async with (
+            Hints(self._database) as hints,
+            Settler(claims) as settler,
+            self._registry() as registry,
+        ):
+            sender = Sender(claims, registry, settler, self._options.sender)
+
+            def planned() -> None:
+                sender.wake.set()
+                hints.work()
+
+            planner = Planner(self._database, self._options.planner, planned)
+            async with _beside(sender.keep()):  # leases are kept until the last batch has settled
+                async with _beside(
+                    planner.run(),
+                    sender.run(),
+                    self._listen(planner, sender),
+                    self._refresh_credentials(registry, sender),
+                    self._upkeep(),
+                ):
+                    await stop.wait()
+                _LOG.info("stopping", extra={"batches_in_flight": sender.in_flight})
+                await sender.stop(self._options.shutdown_seconds)
+
+    @asynccontextmanager
+    async def _registry(self) -> AsyncIterator[Registry]:
+        async def load() -> list[credentials.StoredCredential]:
+            return await credentials.load(self._database, self._vault)
+
+        async with Registry(load) as registry:
+            yield registry
+
+    async def _listen(self, planner: Planner, sender: Sender) -> None:
+        def heard(channel: str, payload: str) -> None:
+            if channel == CHANNEL_CREDENTIALS:
+                self._refresh.set()
+            elif channel == CHANNEL_CANCELLED and payload:
+                sender.cancel_push(payload)
+            planner.wake.set()
+            sender.wake.set()
+
+        await listen(self._database.url, [CHANNEL_WORK, CHANNEL_CREDENTIALS, CHANNEL_CANCELLED], heard)
+
+    async def _refresh_credentials(self, registry: Registry, sender: Sender) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._options.refresh_seconds):
+                    await self._refresh.wait()
+            self._refresh.clear()
+            try:
+                await registry.refresh()
+            except DatabaseUnavailableError as error:
+                _LOG.warning("credentials were not refreshed", extra={"error": str(error)})
+            sender.wake.set()
+
+    async def _upkeep(self) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                options = self._options
+                await queue.upkeep(
+                    self._database, outcome_days=options.outcome_days, dead_device_days=options.dead_device_days
+                )
+            except DatabaseUnavailableError as error:
+                _LOG.warning("upkeep was put off", extra={"error": str(error)})
+            await asyncio.sleep(max(60.0, _UPKEEP_SECONDS - (time.monotonic() - started)))
+
+
+@asynccontextmanager
+async def _beside(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run these beside the block; the end of the block cancels them, the failure of one ends the block."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine) for coroutine in coroutines]
+        yield
+        waiting = set(tasks)
+        while waiting:  # again, because a library may lose a cancellation (see storage/database.py)
+            for task in waiting:
+                task.cancel()
+            _, waiting = await asyncio.wait(waiting, timeout=0.5)

@@ -1,0 +1,181 @@
+"""Who a push is for: exactly one form of recipient, resolved into what storage can accept or plan."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from delivery.planner import Audience
+from methods.errors import BadRequestError, NotAvailableError
+from methods.filters import DeviceFilter, filter_params
+from methods.method import Params
+from storage.ids import known_form
+
+_DIRECT_MOST = 500  # ids or users that are looked up while accepting; more are planned page by page
+_TOKENS_MOST = 100_000
+_TOKEN_LENGTH_MOST = 4096
+
+
+class RecipientFilter(DeviceFilter):
+    """A filter over devices.
+
+    all: true reaches every device; it must be said, because an empty filter is an error
+    exclude: not available in this version
+    last_active_within_s: not available in this version
+    """
+
+    all: bool | None = None
+    exclude: msgspec.Raw | None = None
+    last_active_within_s: int | None = None
+
+
+class Recipient(Params):
+    """Who a push is for; exactly one member besides provider_id.
+
+    filter: devices that match: any-of inside a list, and across lists
+    device_ids: devices by id
+    channels: every device subscribed to one of these channels (topics)
+    users: every device of these users
+    condition: not available in this version
+    fcm_tokens: raw FCM registration tokens
+    fcm_topic: a topic kept by FCM
+    fcm_condition: a condition over topics kept by FCM
+    apns_tokens: raw APNs device tokens, hex
+    hms_tokens: not available in this version
+    hms_topic: not available in this version
+    hms_condition: not available in this version
+    webpush_tokens: not available in this version
+    provider_id: the credential that raw recipients belong to; the provider's default one when absent
+    """
+
+    filter: RecipientFilter | None = None
+    device_ids: list[str] | None = None
+    channels: list[str] | None = None
+    users: list[str] | None = None
+    condition: str | None = None
+    fcm_tokens: list[str] | None = None
+    fcm_topic: str | None = None
+    fcm_condition: str | None = None
+    apns_tokens: list[str] | None = None
+    hms_tokens: list[str] | None = None
+    hms_topic: str | None = None
+    hms_condition: str | None = None
+    webpush_tokens: list[str] | None = None
+    provider_id: str | None = None
+
+
+_FORMS = tuple(name for name in Recipient.__struct_fields__ if name != "provider_id")
+_NOT_YET = {
+    "condition": "conditions over topics",
+    "hms_tokens": "HMS",
+    "hms_topic": "HMS",
+    "hms_condition": "HMS",
+    "webpush_tokens": "Web Push",
+}
+_RAW = {
+    "fcm_tokens": ("fcm", "token"),
+    "fcm_topic": ("fcm", "topic"),
+    "fcm_condition": ("fcm", "condition"),
+    "apns_tokens": ("apns", "token"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One of: devices to look up at once, raw addresses, or an audience to plan. `provider` is set for raw ones."""
+
+    audience: Audience
+    device_ids: list[str] | None = None
+    users: list[str] | None = None
+    tokens: list[str] = field(default_factory=list)
+    provider: str = ""
+    provider_id: str = ""
+    target: str = "token"
+
+    @property
+    def is_direct(self) -> bool:
+        """Few and known devices: they are looked up while the push is accepted."""
+        return self.device_ids is not None or self.users is not None
+
+
+def resolve(recipient: Recipient) -> Resolved:
+    """Check the recipient and say what to accept.
+
+    Raises BadRequestError for none, several or an empty one, NotAvailableError for forms of later versions.
+    """
+    given = [name for name in _FORMS if getattr(recipient, name) is not None]
+    if len(given) != 1:
+        found = "several: " + ", ".join(given) if given else "none"
+        raise BadRequestError(f"exactly one form of recipient is expected, there are {found}", path="recipient")
+    form = given[0]
+    if form in _NOT_YET:
+        raise NotAvailableError(f"{_NOT_YET[form]} is not available in this version", path=f"recipient.{form}")
+    if form in _RAW:
+        return _raw(recipient, form)
+    if recipient.provider_id is not None:
+        raise BadRequestError(
+            "provider_id goes with raw tokens only: a device has its own", path="recipient.provider_id"
+        )
+    if form == "filter" and recipient.filter is not None:
+        return _filtered(recipient.filter)
+    return _listed(form, getattr(recipient, form))
+
+
+def _listed(form: str, values: list[str]) -> Resolved:
+    if not values:
+        raise BadRequestError("the list is empty", path=f"recipient.{form}")
+    values = sorted(set(values))
+    if form == "channels":
+        return Resolved(Audience("topics", topics=values))
+    if form == "device_ids":
+        ids = known_form(values)
+        return Resolved(Audience("filter", ids=ids), device_ids=ids if len(ids) <= _DIRECT_MOST else None)
+    # every device without a user belongs to "": that is no short list
+    direct = len(values) <= _DIRECT_MOST and "" not in values
+    return Resolved(Audience("filter", users=values), users=values if direct else None)
+
+
+def _filtered(given: RecipientFilter) -> Resolved:
+    for name in ("exclude", "last_active_within_s"):
+        if getattr(given, name) is not None:
+            raise NotAvailableError(f"{name} is not available in this version", path=f"recipient.filter.{name}")
+    parameters = filter_params(given)
+    narrowing = {name: value for name, value in parameters.items() if value is not None}
+    if bool(given.all) == bool(narrowing):
+        detail = (
+            '{"all": true} stands alone' if narrowing else 'the filter is empty; {"all": true} reaches every device'
+        )
+        raise BadRequestError(detail, path="recipient.filter")
+    if set(narrowing) == {"topics"}:
+        return _listed("channels", given.topics or [])
+    if set(narrowing) == {"ids"}:
+        return _listed("device_ids", given.ids or [])
+    if set(narrowing) == {"users"}:
+        return _listed("users", given.users or [])
+    return Resolved(msgspec.convert({"kind": "filter", **narrowing}, Audience))
+
+
+def _raw(recipient: Recipient, form: str) -> Resolved:
+    provider, target = _RAW[form]
+    value = getattr(recipient, form)
+    tokens = value if isinstance(value, list) else [value]
+    if not 0 < len(tokens) <= _TOKENS_MOST:
+        raise BadRequestError(f"1 to {_TOKENS_MOST} are expected, there are {len(tokens)}", path=f"recipient.{form}")
+    checked = sorted({_checked(token, provider, target, f"recipient.{form}[{n}]") for n, token in enumerate(tokens)})
+    provider_id = recipient.provider_id or ""
+    audience = Audience("raw", tokens=checked, provider=provider, provider_id=provider_id, target=target)
+    return Resolved(audience, tokens=checked, provider=provider, provider_id=provider_id, target=target)
+
+
+def _checked(token: str, provider: str, target: str, path: str) -> str:
+    """Return the token in the form it is sent; only what could never be an address is refused."""
+    if provider == "apns":
+        if not token or len(token) > _TOKEN_LENGTH_MOST or not _is_hex(token):
+            raise BadRequestError("an APNs token is hex text", path=path)
+        return token.lower()
+    if not token or len(token) > _TOKEN_LENGTH_MOST or not (token.isascii() and token.isprintable()):
+        raise BadRequestError(f"not an FCM {target}", path=path)
+    return token.removeprefix("/topics/") if target == "topic" else token
+
+
+def _is_hex(token: str) -> bool:
+    return token.isascii() and all(c in "0123456789abcdefABCDEF" for c in token)

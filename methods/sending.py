@@ -1,0 +1,206 @@
+"""send_push_notification and cancel_push: accepting a push means that it is on disk."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from methods.context import Context
+from methods.errors import BadRequestError, ConflictError, NotAvailableError, NotFoundError, TooManyRequestsError
+from methods.method import Empty, Params, Result
+from methods.notifications import Notification, Payloads, payloads_of
+from methods.recipients import Recipient, Resolved, resolve
+from storage import pushes
+from storage.ids import new_id
+from storage.pushes import LANES, NewPush
+
+Uid = Annotated[str, Meta(min_length=1, max_length=255)]
+UnixTime = Annotated[int, Meta(ge=0, le=253_402_300_799)]
+
+_RETRY_AFTER_SECONDS = 1.0
+
+
+class SendPushNotificationParams(Params):
+    """A push.
+
+    recipient: who gets it; exactly one form
+    notification: what it says, a payload for each provider
+    uid: your id of this push; sent again with the same content it answers the first result and sends nothing twice
+    send_at: when to send, Unix seconds; in the past means now
+    expire_at: no attempt after this time, Unix seconds
+    priority: the lane: urgent, normal (default for devices, users and tokens) or bulk (default for topics and filters)
+    delivery: what to do with an attempt whose outcome is unknown: at_least_once (default) tries again, at_most_once does not
+    analytics_uid: id under which update_push_status counts; the uid when absent
+    optimize_for_reliability: accepted; every push is handled reliably here
+    limit_strategy: not available in this version
+    localizations: not available in this version
+    use_templating: not available in this version
+    use_meta: accepted; means nothing without templating
+    max_rate: not available in this version
+    dry_run: not available in this version
+    """  # noqa: E501 - one line a field
+
+    recipient: Recipient
+    notification: Notification
+    uid: Uid | None = None
+    send_at: UnixTime | None = None
+    expire_at: UnixTime | None = None
+    priority: Literal["urgent", "normal", "bulk"] | None = None
+    delivery: Literal["at_least_once", "at_most_once"] | None = None
+    analytics_uid: Annotated[str, Meta(max_length=255)] | None = None
+    optimize_for_reliability: bool | None = None
+    limit_strategy: dict[str, msgspec.Raw] | None = None
+    localizations: dict[str, msgspec.Raw] | None = None
+    use_templating: bool | None = None
+    use_meta: bool | None = None
+    max_rate: int | None = None
+    dry_run: bool | None = None
+
+
+class SendPushNotificationResult(Result):
+    """The push is on disk.
+
+    uid: its id: yours, or a new one
+    duplicate: the uid was known and nothing was sent again
+    """
+
+    uid: str
+    duplicate: bool = False
+
+
+class PushUidParams(Params):
+    """Which push.
+
+    uid: the push's uid
+    """
+
+    uid: Uid
+
+
+@dataclass(frozen=True, slots=True)
+class _Acceptable:
+    """A request that passed every check."""
+
+    push: NewPush
+    resolved: Resolved
+    send_at: int | None
+
+
+async def send_push_notification(ctx: Context, params: SendPushNotificationParams) -> SendPushNotificationResult:
+    """Send a push to devices, users, topics or raw tokens.
+
+    Answers when the push is committed to disk, not when it is sent; push_status tells what came of it. A repeated
+    uid with the same content answers the first result with `duplicate`; with other content it is a conflict (113).
+    Provider payloads are passed through byte for byte. Too many waiting pushes answer 111 with a time to try again.
+    """
+    acceptable = await _check(ctx, params)
+    if ctx.gate is not None and await ctx.gate.is_full():
+        raise TooManyRequestsError("the queue is full", retry_after_seconds=_RETRY_AFTER_SECONDS)
+    push = acceptable.push
+    if await _accept(ctx, acceptable):
+        ctx.hints.work()
+        return SendPushNotificationResult(push.uid)
+    return await _repeated(ctx, push)
+
+
+async def cancel_push(ctx: Context, params: PushUidParams) -> Empty:
+    """Cancel a push.
+
+    A scheduled push is never sent. One that is being sent stops: what was sent stays sent, the rest is counted as
+    cancelled. A finished or cancelled push is left as it is. Unknown: 104.
+    """
+    push_id = await pushes.cancel(ctx.database, params.uid)
+    if push_id is None:
+        raise NotFoundError("there is no push with this uid", path="uid")
+    ctx.hints.cancelled(push_id)
+    return Empty()
+
+
+async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptable:
+    _refuse_later_features(params)
+    resolved = resolve(params.recipient)
+    payloads = payloads_of(params.notification, resolved.target)
+    expire_at = params.expire_at if params.expire_at is not None else params.notification.expire_at
+    uid = params.uid or new_id()
+    await _check_providers(ctx, resolved, payloads)
+    starts = max(params.send_at or 0, int(time.time()))
+    if expire_at is not None and expire_at <= starts and await pushes.by_uid(ctx.database, uid) is None:
+        raise BadRequestError("it expires before it can be sent", path="expire_at")
+    default = "bulk" if resolved.audience.kind != "raw" and not resolved.is_direct else "normal"
+    push = NewPush(
+        id=new_id(),
+        uid=uid,
+        digest=hashlib.sha256(ctx.body).digest(),
+        request=ctx.body,
+        analytics_uid=params.analytics_uid or uid,
+        delivery=params.delivery or "at_least_once",
+        lane=LANES.index(params.priority or default),
+        providers=[resolved.provider] if resolved.provider else payloads.providers,
+        apns_topic=payloads.apns_topic,
+        expire_at=expire_at,
+    )
+    later = params.send_at if params.send_at is not None and params.send_at > time.time() else None
+    return _Acceptable(push, resolved, later)
+
+
+def _refuse_later_features(params: SendPushNotificationParams) -> None:
+    for name in ("limit_strategy", "localizations", "use_templating", "max_rate", "dry_run"):
+        if getattr(params, name):
+            raise NotAvailableError(f"{name} is not available in this version", path=name)
+
+
+async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads) -> None:
+    """Refuse a push that no credential could send."""
+    if not resolved.provider:
+        configured = await pushes.configured_providers(ctx.database)
+        if not configured.intersection(payloads.providers):
+            detail = f"no credential for {', '.join(payloads.providers)}; see provider_put"
+            raise NotAvailableError(detail, path="notification")
+        return
+    if resolved.provider not in payloads.providers:
+        detail = f"these recipients need a payload for {resolved.provider}"
+        raise BadRequestError(detail, path=f"notification.{resolved.provider}")
+    if resolved.provider_id:
+        if await pushes.credential_provider(ctx.database, resolved.provider_id) != resolved.provider:
+            detail = f"there is no {resolved.provider} credential of this name; see provider_list"
+            raise NotFoundError(detail, path="recipient.provider_id")
+    elif resolved.provider not in await pushes.configured_providers(ctx.database):
+        raise NotAvailableError(f"no credential for {resolved.provider}; see provider_put", path="notification")
+
+
+async def _accept(ctx: Context, acceptable: _Acceptable) -> bool:
+    push, resolved = acceptable.push, acceptable.resolved
+    batch_size = ctx.batch_size
+    if acceptable.send_at is None and resolved.is_direct:
+        return await pushes.accept_devices(ctx.database, push, resolved.device_ids, resolved.users, batch_size)
+    if acceptable.send_at is None and resolved.tokens:
+        raw = {
+            "provider": resolved.provider,
+            "provider_id": resolved.provider_id,
+            "target": resolved.target,
+            "tokens": resolved.tokens,
+        }
+        return await pushes.accept_raw(ctx.database, push, raw, batch_size)
+    audience = msgspec.json.encode(resolved.audience).decode()
+    return await pushes.accept_planned(ctx.database, push, audience, acceptable.send_at)
+
+
+async def _repeated(ctx: Context, push: NewPush) -> SendPushNotificationResult:
+    known = await pushes.by_uid(ctx.database, push.uid)
+    if known is None:  # it went between the two statements
+        raise ConflictError("this uid is being removed; try again", path="uid")
+    if known.digest != push.digest and _canonical(known.request) != _canonical(push.request):
+        raise ConflictError("this uid was used for another push", path="uid")
+    return SendPushNotificationResult(push.uid, duplicate=True)
+
+
+def _canonical(request: bytes) -> object:
+    """Return the request's content whatever its key order and white space; numbers keep their spelling."""
+    return json.loads(request, parse_int=lambda text: ("number", text), parse_float=lambda text: ("number", text))
+
+
+METHODS = (send_push_notification, cancel_push)

@@ -1,0 +1,186 @@
+"""Pushes: accepting them, planning their audience page by page, cancelling, and what the record says of them."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from storage.database import Connection, Database, rows, values
+from storage.queries import load
+
+_QUERIES = load("pushes")
+
+LANES = ("urgent", "normal", "bulk")
+NO_CURSOR = "00000000-0000-0000-0000-000000000000"
+
+
+class NewPush(msgspec.Struct, kw_only=True):
+    """A push to accept. Times are Unix seconds; `lane` is an index into LANES."""
+
+    id: str
+    uid: str
+    digest: bytes
+    request: bytes
+    analytics_uid: str
+    delivery: str
+    lane: int
+    providers: list[str]
+    apns_topic: str
+    expire_at: float | None
+
+    def parameters(self) -> dict[str, object]:
+        """The values of its columns."""
+        return msgspec.structs.asdict(self)
+
+
+class KnownPush(msgspec.Struct):
+    """What is kept of a request, to tell a repetition from a conflict."""
+
+    id: str
+    digest: bytes
+    request: bytes
+
+
+class PushToPlan(msgspec.Struct):
+    """A push whose turn it is; its row is locked while its page is planned. `audience` is JSON text."""
+
+    id: str
+    providers: list[str]
+    apns_topic: str
+    lane: int
+    expire_at: float | None
+    audience: str
+    cursor: str | None
+    send_at: float
+
+
+class PushRow(msgspec.Struct):
+    """A push with its ledger and reasons as JSON text; times are Unix seconds, 0 = not yet."""
+
+    id: str
+    uid: str
+    state: str
+    lane: int
+    analytics_uid: str
+    accepted_at: int
+    send_at: int
+    expire_at: int
+    planned_at: int
+    finished_at: int
+    waiting: bool
+    ledger: str
+    reasons: str
+    receipts: str
+    pauses: str
+
+
+class PushLine(msgspec.Struct):
+    """A push in a list."""
+
+    id: str
+    uid: str
+    state: str
+    lane: int
+    accepted_at: int
+    send_at: int
+    finished_at: int
+    planned: int
+    settled: int
+    waiting: bool
+
+
+async def accept_devices(
+    database: Database, push: NewPush, device_ids: Sequence[str] | None, users: Sequence[str] | None, batch_size: int
+) -> bool:
+    """Accept a push to these devices or users' devices with its batches; False when its uid is taken."""
+    audience = {"device_ids": device_ids, "users": users, "batch_size": batch_size}
+    query = _QUERIES.accept_devices
+    return bool(await _values(database, query, push.parameters() | audience))
+
+
+async def accept_raw(database: Database, push: NewPush, raw: dict[str, object], batch_size: int) -> bool:
+    """Accept a push to raw addresses (`provider`, `provider_id`, `target`, `tokens`); False when its uid is taken."""
+    query = _QUERIES.accept_raw
+    return bool(await _values(database, query, push.parameters() | raw | {"batch_size": batch_size}))
+
+
+async def accept_planned(database: Database, push: NewPush, audience: str, send_at: float | None) -> bool:
+    """Accept a push whose audience (JSON text) is planned later; False when its uid is taken."""
+    more = {"audience": audience, "send_at": send_at}
+    return bool(await database.values(_QUERIES.accept_planned, push.parameters() | more))
+
+
+async def by_uid(database: Database, uid: str) -> KnownPush | None:
+    """Find what was accepted under this uid."""
+    return await database.row(_QUERIES.by_uid, {"uid": uid}, KnownPush)
+
+
+async def next_to_plan(connection: Connection, ahead_batches: int) -> PushToPlan | None:
+    """Lock the push whose turn it is, skipping those with `ahead_batches` or more waiting in the queue."""
+    found = await rows(connection, _QUERIES.next_to_plan, {"ahead": ahead_batches}, PushToPlan)
+    return found[0] if found else None
+
+
+async def plan_page(connection: Connection, kind: str, parameters: Mapping[str, object]) -> str | None:
+    """Plan one page of `kind` (topics, filter, raw) in one statement; the push's state after it, None if it ended."""
+    query = {"topics": _QUERIES.plan_topics, "filter": _QUERIES.plan_filter, "raw": _QUERIES.plan_raw}[kind]
+    async with connection.cursor(binary=True) as cursor:
+        # planned anew each time: the NULL branches of a filter fold away only when the values are known
+        await cursor.execute(query, parameters, prepare=False)
+        row = await cursor.fetchone()
+    return row[0] if row else None
+
+
+async def plan_expired(connection: Connection, push_id: str) -> None:
+    """End the planning of a push whose time is over."""
+    await connection.execute(_QUERIES.plan_expired, {"push_id": push_id})
+
+
+async def seconds_to_next_plan(database: Database) -> float | None:
+    """How long until a push wants planning, None when none waits; negative when one is late."""
+    found = await database.values(_QUERIES.next_plan_at, {})
+    return found[0][0] if found else None
+
+
+async def cancel(database: Database, uid: str) -> str | None:
+    """Cancel a push: its id, or None when there is no such push. A finished one is left as it is."""
+    async with database.transaction() as connection:
+        found = await values(connection, _QUERIES.lock_by_uid, {"uid": uid})
+        if not found:
+            return None
+        push_id: str = found[0][0]
+        await connection.execute(_QUERIES.cancel, {"push_id": push_id})
+        return push_id
+
+
+async def status(database: Database, uid: str) -> PushRow | None:
+    """Everything the record says of a push."""
+    return await database.row(_QUERIES.status, {"uid": uid}, PushRow)
+
+
+async def page(database: Database, states: list[str] | None, cursor: str | None, limit: int) -> list[PushLine]:
+    """Pushes, newest first, after the push with id `cursor`."""
+    parameters = {"states": states, "cursor": cursor, "limit": limit}
+    return await database.rows(_QUERIES.list, parameters, PushLine, fresh=True)
+
+
+async def record_receipt(database: Database, analytics_uid: str, status: str, device_id: str, msg_id: str) -> None:
+    """Note that a device reported a push as delivered or interacted; a repeated report changes nothing."""
+    parameters = {"analytics_uid": analytics_uid, "status": status, "device_id": device_id, "msg_id": msg_id}
+    await database.execute(_QUERIES.receipt, parameters)
+
+
+async def configured_providers(database: Database) -> set[str]:
+    """The providers that have a credential."""
+    return {row[0] for row in await database.values(_QUERIES.configured_providers, {})}
+
+
+async def credential_provider(database: Database, provider_id: str) -> str | None:
+    """The provider that a named credential is for."""
+    found = await database.values(_QUERIES.credential_provider, {"provider_id": provider_id})
+    return found[0][0] if found else None
+
+
+async def _values(database: Database, query: bytes, parameters: Mapping[str, object]) -> list[tuple[object, ...]]:
+    async with database.connection() as connection, connection.cursor(binary=True) as cursor:
+        await cursor.execute(query, parameters)
+        return await cursor.fetchall()

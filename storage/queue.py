@@ -1,0 +1,142 @@
+"""The queue's tables: claiming batches, settling them, pauses of credentials, and the queue's upkeep."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from psycopg import sql
+
+from storage.database import Database, rows, values
+from storage.queries import load
+
+_QUERIES = load("queue")
+
+
+class ClaimedBatch(msgspec.Struct):
+    """A claimed batch as the database has it; `tokens` one a line, `request` only when its push was not known."""
+
+    id: int
+    push_id: str
+    provider: str
+    credential: str
+    environment: str
+    scope: str
+    target: str
+    lane: int
+    attempt: int
+    first_attempt_at: float
+    claimed_at: float
+    expire_at: float | None
+    at_most_once: bool
+    cancelled: bool
+    abandoned: bool
+    tokens: bytes
+    request: bytes | None
+
+
+class Settlement(msgspec.Struct):
+    """What came of several batches, as columns; the `x_` ones are one exception each (see sql/queue.sql, settle)."""
+
+    batches: list[int] = []
+    attempts: list[int] = []
+    started: list[float] = []
+    message_ids: list[bytes] = []
+    pushes: set[str] = set()
+    x_batches: list[int] = []
+    x_positions: list[int] = []
+    x_outcomes: list[str] = []
+    x_reasons: list[str] = []
+    x_statuses: list[int] = []
+    x_due: list[float | None] = []
+    x_proofs: list[float | None] = []
+    x_counts: list[bool] = []
+
+
+class Queue:
+    """The queue's statements for one worker: every claim carries its id, and only its own claims can be settled."""
+
+    def __init__(self, database: Database, worker_id: str, lease_seconds: float) -> None:
+        self._database = database
+        self._own: dict[str, object] = {"worker": worker_id, "lease_seconds": lease_seconds}
+
+    async def claim(self, room: Mapping[str, int], known: Sequence[str]) -> list[ClaimedBatch]:
+        """Claim batches with about `room[credential]` recipients; `known` are pushes whose request is at hand."""
+        parameters = {"credentials": list(room), "limits": list(room.values()), "known": list(known)}
+        return await self._database.rows(_QUERIES.claim, self._own | parameters, ClaimedBatch)
+
+    async def claim_probe(self, credentials: Sequence[str], known: Sequence[str]) -> list[ClaimedBatch]:
+        """Claim one batch of a paused credential whose next probe is due."""
+        parameters = {"credentials": list(credentials), "known": list(known)}
+        return await self._database.rows(_QUERIES.claim_probe, self._own | parameters, ClaimedBatch)
+
+    async def claim_ended(self) -> list[ClaimedBatch]:
+        """Claim batches that can only end: their credential is gone, or their time is over."""
+        return await self._database.rows(_QUERIES.claim_ended, self._own | {"known": []}, ClaimedBatch)
+
+    async def extend(self, batches: Sequence[int], pushes: Sequence[str]) -> list[str]:
+        """Keep these leases; tell which of these pushes are cancelled."""
+        parameters = {"batches": list(batches), "pushes": list(pushes)}
+        return [row[0] for row in await self._database.values(_QUERIES.extend, self._own | parameters)]
+
+    async def settle(self, settlement: Settlement) -> set[int]:
+        """Write what came of these batches, all or nothing; the ids of those that were still ours."""
+        parameters = msgspec.structs.asdict(settlement)
+        pushes = {"pushes": sorted(parameters.pop("pushes"))}
+        async with self._database.transaction() as connection:
+            await connection.execute(_QUERIES.lock_pushes, pushes)
+            return {row[0] for row in await values(connection, _QUERIES.settle, self._own | parameters)}
+
+    async def pause(
+        self,
+        credential: str,
+        scope: str,
+        *,
+        kind: str,
+        reason: str,
+        seconds: float | None,
+        again: bool,
+        version: int | None = None,
+    ) -> int | None:
+        """Stop a credential (or a scope of it); `again` after a failed probe. The number of pauses in a row."""
+        parameters = {
+            "credential": credential,
+            "scope": scope,
+            "kind": kind,
+            "reason": reason,
+            "seconds": seconds,
+            "again": int(again),
+            "version": version,
+        }
+        found = await self._database.values(_QUERIES.pause, parameters)
+        return found[0][0] if found else None
+
+    async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
+        """End these pauses of a credential: a probe was accepted. The scopes that were paused."""
+        parameters = {"credential": credential, "scopes": list(scopes)}
+        return [row[0] for row in await self._database.values(_QUERIES.lift_pause, parameters)]
+
+    async def lift_idle_pauses(self) -> list[tuple[str, str]]:
+        """End the pauses that end by themselves: (credential, scope)."""
+        return [(row[0], row[1]) for row in await self._database.values(_QUERIES.lift_idle_pauses, {})]
+
+    async def seconds_to_next_due(self) -> float | None:
+        """How long until something in the queue is due; None when it is empty."""
+        found = await self._database.values(_QUERIES.next_due, {})
+        return found[0][0] if found else None
+
+
+async def depth(database: Database, limit: int) -> int:
+    """Count the batches in the queue, up to `limit`."""
+    found = await database.values(_QUERIES.depth, {"limit": limit})
+    count: int = found[0][0]
+    return count
+
+
+async def upkeep(database: Database, *, outcome_days: int, dead_device_days: int) -> None:
+    """Make the record's coming partitions, drop those past retention, remove devices that have long been dead."""
+    async with database.connection() as connection:
+        await connection.execute(_QUERIES.ensure_partitions, {"days": 7})
+        for (name,) in await rows(
+            connection, _QUERIES.old_partitions, {"days": outcome_days}, lambda relname: (relname,)
+        ):
+            await connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(name)))
+        await connection.execute(_QUERIES.remove_dead_devices, {"days": dead_device_days})
