@@ -12,7 +12,7 @@ import msgspec
 from delivery.batches import Batch, Results
 from delivery.messages import Messages, UnknownPushError
 from delivery.outcomes import Kind, Outcome, Pause
-from delivery.providers.contract import Attempt, PayloadError
+from delivery.providers.contract import Attempt, Message, PayloadError, Provider
 from delivery.providers.registry import Registry
 from delivery.queues.contract import Claim, Queue
 from delivery.settler import Settler
@@ -99,7 +99,7 @@ class Sender:
                 await self._keep_leases()
                 await self._look_after_pauses()
                 for claim in await self._queue.claim_ended():
-                    self._start(claim)
+                    self._start(claim, default=_REMOVED)
             except DatabaseUnavailableError as error:
                 _LOG.warning("keeping leases waits for the database", extra={"error": str(error)})
 
@@ -130,8 +130,9 @@ class Sender:
         """How many recipients each credential could take, within what this process may hold."""
         left = self._options.most_recipients - sum(self._recipients.values())
         room: dict[str, int] = {}
-        for credential, provider in self._registry.providers().items():
-            free = min(provider.room(), left)
+        for credential in self._registry.ids():
+            provider = self._registry.get(credential)
+            free = min(provider.room(""), left) if provider else 0
             if free > 0:
                 room[credential] = free
         return room
@@ -142,7 +143,7 @@ class Sender:
                 await self.wake.wait()
         self.wake.clear()
 
-    def _start(self, claim: Claim, *, probe: bool = False) -> None:
+    def _start(self, claim: Claim, *, probe: bool = False, default: Outcome | None = None) -> None:
         batch = claim.batch
         if claim.request is not None:
             self._messages.learn(batch.push_id, claim.request)
@@ -151,30 +152,17 @@ class Sender:
         self._in_flight[batch.id] = entry
         self._recipients[batch.credential] = self._recipients.get(batch.credential, 0) + len(batch.tokens)
         self._idle.clear()
-        ended = self._ended(claim)
+        ended = _ended(claim) or default
         if ended is not None:
             _settle_all(results, ended)
         else:
             self._submit(entry)
 
-    def _ended(self, claim: Claim) -> Outcome | None:
-        """What a batch comes to that is not to be sent any more."""
-        batch = claim.batch
-        if batch.abandoned and batch.at_most_once:
-            return _UNKNOWN
-        if claim.cancelled:
-            return _CANCELLED
-        if batch.expire_at is not None and batch.expire_at <= time.time():
-            return _EXPIRED
-        if self._registry.get(batch.credential) is None:
-            return _REMOVED
-        return None
-
     def _submit(self, entry: InFlight) -> None:
         batch = entry.batch
         provider = self._registry.get(batch.credential)
-        if provider is None:
-            _settle_all(entry.results, _REMOVED)
+        if provider is None:  # it is being replaced just now
+            _settle_all(entry.results, _RELEASED)
             return
         entry.version = self._registry.version(batch.credential)
         try:
@@ -187,11 +175,11 @@ class Sender:
             _settle_all(entry.results, _RELEASED)
             return
         if entry.probe and len(batch.tokens) > 1:
-            self._submit_one(entry, message)
+            self._submit_one(entry, provider, message)
         else:
             entry.attempt = provider.submit(batch, message, entry.results)
 
-    def _submit_one(self, entry: InFlight, message: object) -> None:
+    def _submit_one(self, entry: InFlight, provider: Provider, message: Message) -> None:
         """Try a paused credential with one recipient; the others go back to the queue whatever comes of it."""
 
         def tried(one: Results) -> None:
@@ -202,10 +190,6 @@ class Sender:
             for position in range(1, len(entry.batch.tokens)):
                 entry.results.settled(position, _RELEASED)
 
-        provider = self._registry.get(entry.batch.credential)
-        if provider is None:
-            _settle_all(entry.results, _REMOVED)
-            return
         first = dataclasses.replace(entry.batch, tokens=entry.batch.tokens[:1])
         entry.attempt = provider.submit(first, message, Results(first, tried))
 
@@ -259,13 +243,25 @@ class Sender:
             self.cancel_push(push_id)
 
     async def _look_after_pauses(self) -> None:
-        credentials = list(self._registry.providers())
+        credentials = self._registry.ids()
         if not credentials:
             return
         for claim in await self._queue.claim_probe(credentials, self._messages.known()):
             self._start(claim, probe=True)
         if await self._queue.lift_idle_pauses():
             self.wake.set()
+
+
+def _ended(claim: Claim) -> Outcome | None:
+    """What a batch comes to that is not to be sent any more."""
+    batch = claim.batch
+    if batch.abandoned and batch.at_most_once:
+        return _UNKNOWN
+    if claim.cancelled:
+        return _CANCELLED
+    if batch.expire_at is not None and batch.expire_at <= time.time():
+        return _EXPIRED
+    return None
 
 
 def _settle_all(results: Results, outcome: Outcome) -> None:

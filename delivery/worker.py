@@ -52,7 +52,7 @@ class Worker:
         async with (
             Hints(self._database) as hints,
             Settler(claims) as settler,
-            self._registry() as registry,
+            Registry(self._load) as registry,
         ):
             sender = Sender(claims, registry, settler, self._options.sender)
 
@@ -73,13 +73,8 @@ class Worker:
                 _LOG.info("stopping", extra={"batches_in_flight": sender.in_flight})
                 await sender.stop(self._options.shutdown_seconds)
 
-    @asynccontextmanager
-    async def _registry(self) -> AsyncIterator[Registry]:
-        async def load() -> list[credentials.StoredCredential]:
-            return await credentials.load(self._database, self._vault)
-
-        async with Registry(load) as registry:
-            yield registry
+    async def _load(self) -> list[credentials.StoredCredential]:
+        return await credentials.load(self._database, self._vault)
 
     async def _listen(self, planner: Planner, sender: Sender) -> None:
         def heard(channel: str, payload: str) -> None:

@@ -1,1 +1,3 @@
 """The door: HTTP app, envelopes, dispatcher, auth, settings, logs, command line; the only room that builds things."""
+
+VERSION = "0.1.0"

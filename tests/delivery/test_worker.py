@@ -1,0 +1,267 @@
+"""The engine as a whole: pushes accepted into a real database, sent to the emulators over HTTP/2 and TLS, settled."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from delivery.planner import PlannerOptions
+from delivery.providers.credentials import parse_credential
+from delivery.sender import SenderOptions
+from delivery.worker import Worker, WorkerOptions
+from emulators.apns import ApnsEmulator
+from emulators.control import ConnectionsOrder
+from emulators.exchange import Answer, Request
+from emulators.fcm import FcmEmulator
+from methods import pushes, sending
+from methods.context import Context
+from methods.method import declare
+from storage import credentials
+from storage.database import Database
+from storage.vault import Vault
+from tests.delivery.providers.sending import apns_params, fcm_params
+
+MakeContext = Callable[..., Context]
+METHODS = {method.__name__: declare(method) for method in (*sending.METHODS, *pushes.METHODS)}
+APNS = {"payload": {"aps": {"alert": "hi"}}}
+FCM = {"message": {"notification": {"title": "hi"}}}
+OPTIONS = WorkerOptions(
+    planner=PlannerOptions(page_size=40, batch_size=10, poll_seconds=0.2),
+    sender=SenderOptions(lease_seconds=5.0, poll_seconds=0.1),
+    shutdown_seconds=5.0,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("worker-emulators")
+
+
+@pytest.fixture
+async def apns(folder: Path) -> AsyncIterator[ApnsEmulator]:
+    async with ApnsEmulator(data_dir=folder) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def fcm(folder: Path) -> AsyncIterator[FcmEmulator]:
+    async with FcmEmulator(data_dir=folder) as emulator:
+        yield emulator
+
+
+class Recorder(ApnsEmulator):
+    """An APNs that keeps the bytes of each body."""
+
+    bodies: list[bytes]
+
+    def process(self, request: Request) -> Answer:
+        self.bodies = [*getattr(self, "bodies", []), bytes(request.body)]
+        return super().process(request)
+
+
+class World:
+    """A database with credentials for two emulators, and the methods to push with."""
+
+    def __init__(self, database: Database, vault: Vault, context: MakeContext) -> None:
+        self.database = database
+        self.vault = vault
+        self._context = context
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[asyncio.Event]:
+        """Run a worker beside the block; the event it yields stops it."""
+        stop = asyncio.Event()
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(Worker(self.database, self.vault, OPTIONS).run(stop))
+            try:
+                yield stop
+            finally:
+                stop.set()
+
+    async def call(self, name: str, **params: object) -> Any:
+        body = json.dumps(params).encode()
+        method = METHODS[name]
+        return msgspec.to_builtins(await method.handler(self._context(body=body), method.decoder.decode(body)))
+
+    async def send(self, **params: object) -> str:
+        uid: str = (await self.call("send_push_notification", **params))["uid"]
+        return uid
+
+    async def reached(self, uid: str, *states: str) -> dict[str, Any]:
+        """Wait until the push is in one of these states; its status."""
+        async with asyncio.timeout(15):
+            while True:
+                status: dict[str, Any] = await self.call("push_status", uid=uid)
+                if status["state"] in states:
+                    return status
+
+    async def registered(self, count: int, topic: str, provider: str = "apns") -> None:
+        await self.database.execute(
+            b"with d as (insert into devices (id, provider, platform, token, created_at, registered_at)"
+            b" select gen_random_uuid(), %(provider)s, case %(provider)s when 'apns' then 'ios' else 'android' end,"
+            b" md5(random()::text), now() - interval '1 hour', now() - interval '1 hour'"
+            b" from generate_series(1, %(count)s) returning id)"
+            b" insert into device_topics (topic, device_id) select %(topic)s, id from d",
+            {"count": count, "topic": topic, "provider": provider},
+        )
+
+
+@pytest.fixture
+async def world(database: Database, vault: Vault, context: MakeContext, apns: ApnsEmulator, fcm: FcmEmulator) -> World:
+    for params in (apns_params(apns), fcm_params(fcm)):
+        await credentials.put(database, vault, parse_credential(params))
+    return World(database, vault, context)
+
+
+def ledger(status: dict[str, Any]) -> dict[str, int]:
+    """The ledger without zeros, checked to sum."""
+    entries: dict[str, int] = status["ledger"]
+    assert entries["planned"] == sum(count for name, count in entries.items() if name != "planned")
+    return {name: count for name, count in entries.items() if count}
+
+
+async def test_a_broadcast_reaches_each_device_once(world: World, apns: ApnsEmulator, fcm: FcmEmulator) -> None:
+    await world.registered(130, "test")
+    await world.registered(70, "test", "fcm")
+    async with world.worker():
+        uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS, "fcm": FCM})
+        status = await world.reached(uid, "done")
+    assert ledger(status) == {"planned": 200, "accepted": 200}
+    assert (apns.counters().requests, fcm.counters().requests) == (130, 70)
+    tokens = {request.token for request in apns.requests(limit=1000)} | {r.token for r in fcm.requests(limit=1000)}
+    stored = {row[0] for row in await world.database.values(b"select token from devices", {})}
+    assert tokens >= stored
+
+
+async def test_payload_bytes_arrive_as_they_were_given(world: World, folder: Path) -> None:
+    text = '{"aps" : {"alert":"h\\u00e9"},"n":1.50,"a":1e2}'
+    body = b'{"recipient":{"apns_tokens":["ab12"]},"notification":{"apns":{"payload":%b}}}' % text.encode()
+    async with Recorder(data_dir=folder) as apns, asyncio.timeout(20):
+        await credentials.put(world.database, world.vault, parse_credential(apns_params(apns)))
+        async with world.worker():
+            method = METHODS["send_push_notification"]
+            result = await method.handler(world._context(body=body), method.decoder.decode(body))
+            await world.reached(msgspec.to_builtins(result)["uid"], "done")
+    assert apns.bodies == [text.encode()]
+
+
+async def test_a_transient_error_is_tried_again(world: World, apns: ApnsEmulator) -> None:
+    apns.set_faults(
+        [{"match": {"count": 1}, "action": {"status": 503, "reason": "ServiceUnavailable", "retry_after": 0}}]
+    )
+    async with world.worker():
+        uid = await world.send(recipient={"apns_tokens": ["ab12"]}, notification={"apns": APNS})
+        assert ledger(await world.reached(uid, "done")) == {"planned": 1, "accepted": 1}
+    rows = await world.database.values(b"select attempt, reasons from outcomes order by attempt", {})
+    assert rows == [(1, ["ServiceUnavailable"]), (2, [])]
+
+
+async def test_a_dead_token_takes_its_device_out(world: World, apns: ApnsEmulator) -> None:
+    await world.registered(3, "test")
+    [token, *_] = [row[0] for row in await world.database.values(b"select token from devices", {})]
+    now = int(time.time() * 1000)
+    apns.set_tokens({token: {"state": "unregistered", "timestamp_ms": now}})
+    async with world.worker():
+        uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
+        status = await world.reached(uid, "done")
+    assert ledger(status) == {"planned": 3, "accepted": 2, "failed": 1}
+    assert status["reasons"] == [{"provider": "apns", "outcome": "failed", "reason": "Unregistered", "count": 1}]
+    dead = await world.database.values(b"select token from devices where state = 'dead'", {})
+    assert dead == [(token,)]
+
+
+async def test_a_bad_credential_pauses_and_goes_on_when_it_is_mended(world: World, apns: ApnsEmulator) -> None:
+    apns.set_faults([{"action": {"status": 403, "reason": "InvalidProviderToken"}}])
+    await world.registered(30, "test")
+    async with world.worker():
+        uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
+        status = await world.reached(uid, "paused")
+        assert status["paused"][0]["reason"] == "InvalidProviderToken"
+        assert ledger(status) == {"planned": 30, "pending": 30}
+        apns.set_faults([])
+        await world.database.execute(b"update pauses set next_probe_at = now()", {})
+        assert ledger(await world.reached(uid, "done")) == {"planned": 30, "accepted": 30}
+    assert await world.database.values(b"select 1 from pauses", {}) == []
+
+
+async def test_a_changed_credential_is_used_without_restart(world: World, apns: ApnsEmulator, folder: Path) -> None:
+    async with world.worker(), ApnsEmulator(data_dir=folder) as other:
+        uid = await world.send(recipient={"apns_tokens": ["aa"]}, notification={"apns": APNS})
+        await world.reached(uid, "done")
+        await credentials.put(world.database, world.vault, parse_credential(apns_params(other)))
+        world._context().hints.credentials()
+        async with asyncio.timeout(15):
+            while not other.counters().requests:
+                uid = await world.send(recipient={"apns_tokens": ["bb"]}, notification={"apns": APNS})
+                await world.reached(uid, "done")
+
+
+async def test_stopping_gives_back_what_was_not_sent(world: World, apns: ApnsEmulator) -> None:
+    apns.set_faults([{"action": {"stall": True}}])
+    await world.registered(40, "test")
+    async with world.worker() as stop:
+        uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
+        async with asyncio.timeout(15):
+            while not apns.counters().requests:
+                await world.reached(uid, "sending", "planning")
+        stop.set()
+    status = await world.call("push_status", uid=uid)
+    assert ledger(status) == {"planned": 40, "pending": 40}
+    rows = await world.database.values(b"select count(*) from batches where claimed_by is not null", {})
+    assert rows == [(0,)], "nothing is left claimed"
+    apns.set_faults([])
+    await world.database.execute(b"update batches set due_at = now()", {})
+    async with world.worker():
+        assert ledger(await world.reached(uid, "done")) == {"planned": 40, "accepted": 40}
+
+
+async def test_cancelling_stops_a_running_broadcast(world: World, apns: ApnsEmulator) -> None:
+    apns.set_faults([{"match": {"skip": 5}, "action": {"stall": True}}])
+    await world.registered(200, "test")
+    async with world.worker():
+        uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
+        async with asyncio.timeout(15):
+            while apns.counters().requests < 6:
+                await world.reached(uid, "sending", "planning")
+        await world.call("cancel_push", uid=uid)
+        apns.order_connections(ConnectionsOrder(drop=True))
+        async with asyncio.timeout(15):
+            while (await world.call("push_status", uid=uid))["ledger"]["pending"]:
+                pass
+        status = await world.call("push_status", uid=uid)
+    assert status["state"] == "cancelled"
+    found = ledger(status)
+    assert found["cancelled"]
+    assert found["cancelled"] + found.get("accepted", 0) + found.get("failed", 0) == found["planned"]
+
+
+async def test_two_workers_share_a_broadcast_without_doubling(world: World, apns: ApnsEmulator) -> None:
+    await world.registered(300, "test")
+    async with world.worker(), world.worker():
+        uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
+        assert ledger(await world.reached(uid, "done")) == {"planned": 300, "accepted": 300}
+    assert apns.counters().requests == 300
+
+
+async def test_a_scheduled_push_is_sent_when_it_is_due(world: World, apns: ApnsEmulator) -> None:
+    at = int(time.time()) + 1
+    async with world.worker():
+        uid = await world.send(recipient={"apns_tokens": ["aa"]}, notification={"apns": APNS}, send_at=at)
+        status = await world.reached(uid, "done")
+    assert status["finished_at"] >= at
+    assert apns.counters().requests == 1
+
+
+async def test_the_batches_of_a_removed_credential_end(world: World, apns: ApnsEmulator) -> None:
+    uid = await world.send(recipient={"apns_tokens": ["aa"]}, notification={"apns": APNS})
+    await world.database.execute(b"delete from credentials where provider = 'apns'", {})
+    async with world.worker():
+        status = await world.reached(uid, "done")
+    assert status["reasons"][0]["reason"] == "CredentialRemoved"
+    assert apns.counters().requests == 0
