@@ -1,0 +1,7 @@
+"""`python -m emulators apns|fcm`."""
+
+import sys
+
+from emulators.program import main
+
+sys.exit(main())

@@ -1,0 +1,270 @@
+"""What the emulator saw: counters, the newest requests, and how often each token and message arrived."""
+
+import hashlib
+from collections import Counter, deque
+from itertools import islice
+
+import msgspec
+
+from emulators.exchange import PUSH, Request
+
+MAX_CREDENTIALS = 10_000
+MAX_PROTOCOL_ERRORS = 100
+MAX_NAMES = 1000
+MAX_RING_BYTES = 64 * 1024 * 1024
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """A snapshot. Requests, statuses and reasons count pushes only; `by_kind` counts every request.
+
+    `unanswered` counts pushes whose client was told nothing, by fault. `peak_streams` is the most open at once on one
+    connection. `refused_streams` were over the limit in force, `streams_over_limit` over a limit the client had already
+    acknowledged (its fault). `duplicate_tokens` and `duplicate_messages` are accepted more than once.
+    """
+
+    requests: int
+    accepted: int
+    by_status: dict[str, int]
+    by_reason: dict[str, int]
+    by_kind: dict[str, int]
+    unanswered: dict[str, int]
+    connections_opened: int
+    connections_open: int
+    distinct_provider_tokens: int
+    peak_streams: int
+    refused_streams: int
+    streams_over_limit: int
+    ignored_after_goaway: int
+    resets_received: int
+    pings_received: int
+    goaways_received: int
+    goaways_sent: int
+    protocol_errors: int
+    newest_protocol_errors: list[str]
+    duplicate_tokens: int
+    duplicate_messages: int
+
+
+class Arrival(msgspec.Struct, gc=False):
+    """How often a token or message arrived, and how often it was accepted."""
+
+    arrived: int = 0
+    accepted: int = 0
+
+
+class Arrivals(msgspec.Struct, kw_only=True):
+    """Arrivals by token and by message (apns-id; FCM: digest of the body). `untracked` met a full table."""
+
+    tokens: dict[str, Arrival]
+    messages: dict[str, Arrival]
+    token_count: int
+    message_count: int
+    untracked: int
+
+
+class RecordedRequest(msgspec.Struct, kw_only=True):
+    """One request decoded for people. `status` 0 means the client was not answered; `outcome` then names the fault."""
+
+    received_at: float
+    connection_id: int
+    stream_id: int
+    http_version: str
+    kind: str
+    method: str
+    path: str
+    headers: dict[str, str]
+    token: str
+    message_id: str
+    payload: object
+    status: int
+    reason: str
+    accepted: bool
+    outcome: str
+
+
+class _Entry(msgspec.Struct, gc=False):
+    request: Request
+    status: int
+    reason: str
+    accepted: bool
+    outcome: str
+
+
+class _Table:
+    """Arrivals by key, bounded."""
+
+    def __init__(self, limit: int) -> None:
+        self.rows: dict[str, Arrival] = {}
+        self.duplicates = 0
+        self._limit = limit
+
+    def add(self, key: str, accepted: bool) -> bool:
+        """Count one arrival; false when the table is full and the key new."""
+        row = self.rows.get(key)
+        if row is None:
+            if len(self.rows) >= self._limit:
+                return False
+            row = self.rows[key] = Arrival()
+        row.arrived += 1
+        if accepted:
+            row.accepted += 1
+            self.duplicates += row.accepted == 2
+        return True
+
+    def page(self, limit: int, duplicates_only: bool) -> dict[str, Arrival]:
+        chosen = ((k, v) for k, v in self.rows.items() if v.accepted > 1 or not duplicates_only)
+        return dict(islice(chosen, limit))
+
+
+class Journal:
+    """Everything that is counted, bounded: `ring_size` newest requests (64 MiB of bodies), `arrivals_limit` keys."""
+
+    def __init__(self, ring_size: int = 10_000, arrivals_limit: int = 200_000) -> None:
+        self._ring_size = ring_size
+        self._arrivals_limit = arrivals_limit
+        self.connections_open = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all but the connections that are open."""
+        self.connections_opened = 0
+        self.tally: Counter[str] = Counter()
+        self._by_status: Counter[str] = Counter()
+        self._by_reason: Counter[str] = Counter()
+        self._by_kind: Counter[str] = Counter()
+        self._unanswered: Counter[str] = Counter()
+        self._credentials: set[bytes] = set()
+        self._protocol_errors: deque[str] = deque(maxlen=MAX_PROTOCOL_ERRORS)
+        self._ring: deque[_Entry] = deque()
+        self._ring_bytes = 0
+        self._tokens = _Table(self._arrivals_limit)
+        self._messages = _Table(self._arrivals_limit)
+
+    def connection_opened(self) -> None:
+        """Count a finished handshake."""
+        self.connections_opened += 1
+        self.connections_open += 1
+
+    def connection_closed(self) -> None:
+        """Count the end of a connection."""
+        self.connections_open -= 1
+
+    def streams_open(self, count: int) -> None:
+        """Note how many streams one connection has open."""
+        if count > self.tally["peak_streams"]:
+            self.tally["peak_streams"] = count
+
+    def protocol_error(self, text: str) -> None:
+        """Note a breach of HTTP by the client."""
+        self.tally["protocol_errors"] += 1
+        self._protocol_errors.append(text)
+
+    def credential_seen(self, credential: str) -> None:
+        """Note a provider token; only a digest is kept, of at most 10,000."""
+        if len(self._credentials) < MAX_CREDENTIALS:
+            self._credentials.add(hashlib.blake2b(credential.encode(), digest_size=16).digest())
+
+    def record(self, request: Request, status: int, reason: str, accepted: bool, outcome: str = "answered") -> None:
+        """Count a request and remember it; `status` 0 when the client is told nothing."""
+        self._by_kind[request.kind] += 1
+        self._remember(_Entry(request, status, reason, accepted, outcome))
+        if request.kind != PUSH:
+            return
+        self.tally["requests"] += 1
+        self.tally["accepted"] += accepted
+        if status:
+            self._by_status[str(status)] += 1
+        else:
+            self._unanswered[outcome] += 1
+        # A client names no reasons; rules do, so their number is bounded here.
+        if reason and (reason in self._by_reason or len(self._by_reason) < MAX_NAMES):
+            self._by_reason[reason] += 1
+        self._arrived(request, accepted)
+
+    def _remember(self, entry: _Entry) -> None:
+        entry.request.payload = None  # decoded again when somebody asks; the ring holds bytes
+        self._ring.append(entry)
+        self._ring_bytes += len(entry.request.body)
+        while len(self._ring) > self._ring_size or self._ring_bytes > MAX_RING_BYTES:
+            self._ring_bytes -= len(self._ring.popleft().request.body)
+
+    def _arrived(self, request: Request, accepted: bool) -> None:
+        tracked = not request.token or self._tokens.add(request.token, accepted)
+        tracked &= not request.message_id or self._messages.add(request.message_id, accepted)
+        self.tally["untracked"] += not tracked
+
+    def counters(self) -> Counters:
+        """The counters now."""
+        tally = self.tally
+        return Counters(
+            requests=tally["requests"],
+            accepted=tally["accepted"],
+            by_status=dict(self._by_status),
+            by_reason=dict(self._by_reason),
+            by_kind=dict(self._by_kind),
+            unanswered=dict(self._unanswered),
+            connections_opened=self.connections_opened,
+            connections_open=self.connections_open,
+            distinct_provider_tokens=len(self._credentials),
+            peak_streams=tally["peak_streams"],
+            refused_streams=tally["refused_streams"],
+            streams_over_limit=tally["streams_over_limit"],
+            ignored_after_goaway=tally["ignored_after_goaway"],
+            resets_received=tally["resets_received"],
+            pings_received=tally["pings_received"],
+            goaways_received=tally["goaways_received"],
+            goaways_sent=tally["goaways_sent"],
+            protocol_errors=tally["protocol_errors"],
+            newest_protocol_errors=list(self._protocol_errors),
+            duplicate_tokens=self._tokens.duplicates,
+            duplicate_messages=self._messages.duplicates,
+        )
+
+    def arrivals(self, limit: int = 1000, duplicates_only: bool = False) -> Arrivals:
+        """Arrivals, at most `limit` tokens and messages each, oldest first."""
+        return Arrivals(
+            tokens=self._tokens.page(limit, duplicates_only),
+            messages=self._messages.page(limit, duplicates_only),
+            token_count=len(self._tokens.rows),
+            message_count=len(self._messages.rows),
+            untracked=self.tally["untracked"],
+        )
+
+    def requests(self, token: str | None = None, limit: int = 100) -> list[RecordedRequest]:
+        """The newest requests first, of one token or of all; authorization headers are shortened."""
+        wanted = (e for e in reversed(self._ring) if token is None or e.request.token == token)
+        return [_recorded(entry) for entry in islice(wanted, limit)]
+
+
+def _recorded(entry: _Entry) -> RecordedRequest:
+    request = entry.request
+    headers = dict(request.headers)
+    if "authorization" in headers:
+        headers["authorization"] = headers["authorization"][:16] + "…"
+    return RecordedRequest(
+        received_at=request.received_at,
+        connection_id=request.connection_id,
+        stream_id=request.stream_id,
+        http_version=request.http_version,
+        kind=request.kind,
+        method=request.method,
+        path=request.path,
+        headers=headers,
+        token=request.token,
+        message_id=request.message_id,
+        payload=decoded(request.body),
+        status=entry.status,
+        reason=entry.reason,
+        accepted=entry.accepted,
+        outcome=entry.outcome,
+    )
+
+
+def decoded(body: bytes) -> object:
+    """The body as JSON, or as text when it is none; None when it is empty."""
+    if not body:
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body.decode("utf-8", "replace")
