@@ -1,0 +1,151 @@
+"""How PostgreSQL runs the hot queries on a table of some size: by index, whatever the filter."""
+
+from typing import Any
+
+import pytest
+
+from storage.database import Database
+from storage.queries import load
+
+_DEVICES = load("devices")
+_TOPICS = load("topics")
+
+_SEED = (
+    b"""
+    insert into devices (id, provider, token, platform, user_id, locale)
+    select ('0197' || lpad(to_hex(n), 28, '0'))::uuid, case mod(n, 3) when 0 then 'apns' else 'fcm' end, 'token ' || n,
+           case mod(n, 3) when 0 then 'ios' else 'android' end,
+           case mod(n, 4) when 0 then '' else 'user ' || n / 2 end, 'en'
+    from generate_series(1, 20000) n
+    """,
+    b"""
+    insert into device_topics (topic, device_id)
+    select t.topic, d.id
+    from (select id, row_number() over (order by id) as n from devices) d,
+         lateral (values ('all'), ('group ' || mod(d.n, 100)), ('late')) t(topic)
+    where t.topic <> 'late' or d.n > 19000
+    """,
+    b"""
+    insert into user_topics (user_id, topic)
+    select 'user ' || n, 'topic ' || mod(n, 50) from generate_series(1, 20000) n
+    """,
+    b"analyze devices, device_topics, user_topics",
+)
+_ALL: dict[str, Any] = dict.fromkeys(
+    ("ids", "users", "topics", "providers", "platforms", "tokens", "provider_ids", "locales", "after")
+)
+_FEW = 7500  # of 20,000 and more
+_LATER = "01970000-0000-0000-0000-000000003a98"  # the 15,000th
+
+
+@pytest.fixture
+async def seeded(database: Database) -> Database:
+    """A database with 20,000 devices, 41,000 topics of theirs, 20,000 topics of users."""
+    for statement in _SEED:
+        await database.execute(statement, {})
+    return database
+
+
+async def plan(database: Database, query: bytes, params: dict[str, Any]) -> str:
+    """The plan with the values at hand, as the storage room runs it."""
+    async with database.connection() as connection:
+        cursor = await connection.execute(b"explain (analyze, timing off, costs off) " + query, params, prepare=False)
+        return "\n".join(line for (line,) in await cursor.fetchall())
+
+
+def rows_read(text: str) -> int:
+    """The rows that the plan's nodes gave or threw away, roughly the work it was."""
+    found = 0
+    for line in text.splitlines():
+        if "actual rows=" in line:
+            rows, _, loops = line.partition("actual rows=")[2].partition(" loops=")
+            found += int(float(rows) * int(loops.rstrip(")")))
+        if "Rows Removed by" in line:
+            found += int(line.rpartition(" ")[2])
+    return found
+
+
+_PAGES: list[tuple[str, dict[str, Any]]] = [
+    ("page", {}),
+    ("page", {"after": _LATER}),
+    ("page", {"ids": ["01970000-0000-0000-0000-000000000007"]}),
+    ("page", {"users": ["user 7"]}),
+    ("page", {"users": ["user 7", "user 8", "nobody"]}),
+    ("page", {"users": [""], "after": _LATER}),
+    ("page", {"tokens": ["token 7", "token 8"]}),
+    ("page", {"providers": ["apns"], "after": _LATER}),
+    ("page_in_topics", {"topics": ["all"]}),
+    ("page_in_topics", {"topics": ["all"], "after": _LATER}),
+    ("page_in_topics", {"topics": ["late"]}),
+    ("page_in_topics", {"topics": ["group 7"]}),
+    ("page_in_topics", {"topics": ["group 7", "group 8"], "after": _LATER}),
+    ("page_in_topics", {"topics": ["all"], "users": ["user 7"]}),
+    ("page_in_topics", {"topics": ["none"]}),
+]
+
+
+async def test_pages_of_devices_are_read_by_index(seeded: Database) -> None:
+    for name, given in _PAGES:
+        params = {**_ALL, **given, "limit": 101, "include_topics": False}
+        text = await plan(seeded, getattr(_DEVICES, name), params)
+        assert "Seq Scan" not in text, f"{given}\n{text}"
+        assert rows_read(text) < _FEW, f"{given}\n{text}"
+
+
+async def test_topics_of_devices_are_read_by_index(seeded: Database) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("after_device", "after_topic", "device_ids", "topics", "topic_prefix", "providers", "platforms", "users")
+    )
+    cases: list[dict[str, Any]] = [
+        {},
+        {"after_device": _LATER, "after_topic": "all"},
+        {"topics": ["all"], "after_device": _LATER, "after_topic": "all"},
+        {"topics": ["late"]},
+        {"topics": ["group 7"]},
+        {"topics": ["group 7", "group 8"]},
+        {"topic_prefix": "group 77"},
+        {"device_ids": ["01970000-0000-0000-0000-000000000007"]},
+        {"users": ["user 7"]},
+        {"tokens": ["token 7"]},
+    ]
+    for given in cases:
+        text = await plan(seeded, _TOPICS.page_of_devices, {**nothing, "tokens": None, **given, "limit": 101})
+        assert "Seq Scan" not in text, f"{given}\n{text}"
+        assert rows_read(text) < _FEW, f"{given}\n{text}"
+
+
+async def test_topics_of_users_are_read_by_index(seeded: Database) -> None:
+    nothing = dict.fromkeys(("after", "users", "topics", "topic_prefix"))
+    for given in ({}, {"after": 15000}, {"users": ["user 7"]}, {"topics": ["topic 7"]}, {"topic_prefix": "topic 49"}):
+        text = await plan(seeded, _TOPICS.page_of_users, {**nothing, **given, "limit": 101})
+        assert "Seq Scan" not in text, f"{given}\n{text}"
+        assert rows_read(text) < _FEW, f"{given}\n{text}"
+
+
+async def test_changes_find_their_devices_by_index(seeded: Database) -> None:
+    chosen: dict[str, Any]
+    for chosen in ({"ids": ["01970000-0000-0000-0000-000000000007"]}, {"users": ["user 7"]}, {"tokens": ["token 9"]}):
+        params = {"ids": None, "users": None, "tokens": None, **chosen}
+        for name in ("remove", *(() if "tokens" in chosen else ("lock_chosen", "update"))):
+            change = {"op": "set", "topics": ["x"], "user_id": "v", "meta": None, "timezone": None, "locale": None}
+            text = await plan(seeded, getattr(_DEVICES, name), {**change, **params})
+            assert "Seq Scan" not in text, f"{name} {chosen}\n{text}"
+
+
+@pytest.mark.parametrize("name", ["take_token", "register_by_token", "register_by_id", "sync_topics"])
+async def test_a_registration_finds_its_device_by_index(seeded: Database, name: str) -> None:
+    texts = ("token_kind", "environment", "timezone", "locale", "app_version", "voip_token", "provider_id")
+    params: dict[str, Any] = dict.fromkeys(texts, "") | {
+        "id": "01970000-0000-0000-0000-000000000007",
+        "provider": "fcm",
+        "platform": "android",
+        "token": "token 7",
+        "user_id": "user 7",
+        "meta": "{}",
+        "webpush_keys": None,
+        "topics": ["x"],
+    }
+    text = await plan(seeded, getattr(_DEVICES, name), params)
+    assert "Seq Scan on devices" not in text
+    assert "Seq Scan on device_topics" not in text
+    assert "Seq Scan on user_topics" not in text
