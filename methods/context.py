@@ -10,9 +10,14 @@ from storage.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the name of the API key."""
+    """Who calls: the name of the API key, and the methods it may call (none named: all)."""
 
     key_name: str = ""
+    methods: frozenset[str] = frozenset()
+
+    def may_call(self, method: str) -> bool:
+        """Whether this key may call a method; `batch` always, because its commands are judged one by one."""
+        return not self.methods or method in self.methods or method == "batch"
 
 
 @dataclass(frozen=True, slots=True)

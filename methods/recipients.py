@@ -24,7 +24,7 @@ class RecipientFilter(DeviceFilter):
     """
 
     all: bool | None = None
-    exclude: msgspec.Raw | None = None
+    exclude: dict[str, msgspec.Raw] | None = None
     last_active_within_s: int | None = None
 
 

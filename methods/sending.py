@@ -178,7 +178,7 @@ async def _accept(ctx: Context, acceptable: _Acceptable) -> bool:
     if acceptable.send_at is None and resolved.is_direct:
         return await pushes.accept_devices(ctx.database, push, resolved.device_ids, resolved.users, batch_size)
     if acceptable.send_at is None and resolved.tokens:
-        raw = {
+        raw: dict[str, object] = {
             "provider": resolved.provider,
             "provider_id": resolved.provider_id,
             "target": resolved.target,

@@ -60,7 +60,9 @@ push as (
       finished_at = case when not e.more and p.planned + n.planned = p.settled then now() end,
       audience = case when e.more then p.audience end
   from edge e, (select count(*) as planned from routed) n
+  -- the cursor again, because it was read before this row was locked: another planner's page may have come between
   where p.id = %(push_id)s and p.state in ('scheduled', 'planning')
+    and coalesce(p.cursor, '00000000-0000-0000-0000-000000000000') = %(cursor)s::uuid
   returning p.id, p.state
 ),
 -- name: _raw_audience
@@ -109,15 +111,19 @@ select id::text, digest, request from pushes where uid = %(uid)s
 
 -- name: next_to_plan
 -- Whose turn it is. `plan_at` moves with each page, so pushes of a lane take turns; a push that is far ahead of its
--- senders waits, which bounds the queue and leaves room for the next push.
-select p.id::text, p.providers, p.apns_topic, p.lane, extract(epoch from p.expire_at)::float8 as expire_at,
-       p.audience::text, p.cursor::text, extract(epoch from p.send_at)::float8 as send_at
-from pushes p
-where p.state in ('scheduled', 'planning') and p.plan_at <= now()
-  and (select count(*) from (select from batches b where b.push_id = p.id limit %(ahead)s) waiting) < %(ahead)s
-order by p.lane, p.plan_at
+-- senders waits, which bounds the queue and leaves room for the next push. Planners keep off each other's push by an
+-- advisory lock, not by its row, which is locked at every settlement: skipping that cost a poll interval each time.
+select w.*
+from (
+  select p.id::text, p.providers, p.apns_topic, p.lane, extract(epoch from p.expire_at)::float8 as expire_at,
+         p.audience::text, p.cursor::text, extract(epoch from p.send_at)::float8 as send_at
+  from pushes p
+  where p.state in ('scheduled', 'planning') and p.plan_at <= now()
+    and (select count(*) from (select from batches b where b.push_id = p.id limit %(ahead)s) waiting) < %(ahead)s
+  order by p.lane, p.plan_at
+) w
+where pg_try_advisory_xact_lock(hashtextextended(w.id, 0))  -- volatile: tried in order, outside, one row at a time
 limit 1
-for update skip locked
 
 -- name: plan_topics
 -- Bounded on both sides of the join: bounded on the topic side alone, each page walks the devices from the

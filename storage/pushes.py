@@ -41,7 +41,7 @@ class KnownPush(msgspec.Struct):
 
 
 class PushToPlan(msgspec.Struct):
-    """A push whose turn it is; its row is locked while its page is planned. `audience` is JSON text."""
+    """A push whose turn it is, kept from other planners until the transaction ends. `audience` is JSON text."""
 
     id: str
     providers: list[str]
@@ -115,7 +115,7 @@ async def by_uid(database: Database, uid: str) -> KnownPush | None:
 
 
 async def next_to_plan(connection: Connection, ahead_batches: int) -> PushToPlan | None:
-    """Lock the push whose turn it is, skipping those with `ahead_batches` or more waiting in the queue."""
+    """Take the push whose turn it is, skipping those with `ahead_batches` or more waiting in the queue."""
     found = await rows(connection, _QUERIES.next_to_plan, {"ahead": ahead_batches}, PushToPlan)
     return found[0] if found else None
 

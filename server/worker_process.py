@@ -1,0 +1,40 @@
+"""A sender process: plans and sends until it is told to stop."""
+
+import asyncio
+
+from delivery.planner import PlannerOptions
+from delivery.sender import SenderOptions
+from delivery.worker import Worker, WorkerOptions
+from server.process import Announce, WorkerOrders, run
+from server.settings import Settings
+from storage.database import Database
+from storage.vault import Vault
+
+
+def options_of(settings: Settings) -> WorkerOptions:
+    """Return what the settings say about sending."""
+    return WorkerOptions(
+        planner=PlannerOptions(batch_size=settings.batch_size, poll_seconds=settings.poll_seconds),
+        sender=SenderOptions(lease_seconds=settings.lease_seconds, poll_seconds=settings.poll_seconds),
+        shutdown_seconds=settings.shutdown_seconds,
+        outcome_days=settings.outcome_days,
+        dead_device_days=settings.dead_device_days,
+    )
+
+
+async def work(orders: WorkerOrders, stop: asyncio.Event, announce: Announce) -> None:
+    """Plan and send until `stop`; then what is not sent is given back and what is in flight is waited for."""
+    settings = orders.settings
+    async with Database(
+        settings.database_url,
+        max_connections=settings.worker_connections,
+        statement_timeout_seconds=settings.statement_timeout_seconds,
+        application=f"tocsin {orders.name}",
+    ) as database:
+        worker = Worker(database, Vault(settings.secret_key.encode()), options_of(settings))
+        announce(b"ready")
+        await worker.run(stop)
+
+
+if __name__ == "__main__":
+    run(WorkerOrders, work)
