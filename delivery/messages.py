@@ -49,7 +49,7 @@ class Messages:
         except KeyError:
             raise UnknownPushError(batch.push_id) from None
         self._pushes.move_to_end(batch.push_id)
-        key = (id(provider), batch.environment, batch.target, batch.scope)
+        key = (provider, batch.environment, batch.target, batch.scope)
         message = messages.get(key)
         if message is None:
             message = messages[key] = provider.prepare(notification[batch.provider], batch)

@@ -24,7 +24,7 @@ values (%(provider_id)s, %(provider)s,
 on conflict (provider_id) do update
   set is_default = credentials.is_default or excluded.is_default,
       environment = excluded.environment, source = excluded.source, settings = excluded.settings,
-      secrets = excluded.secrets, version = credentials.version + 1, updated_at = now()
+      secrets = excluded.secrets, version = nextval('credential_versions'), updated_at = now()
   where credentials.provider = excluded.provider
     and (credentials.source <> 'settings' or excluded.source = 'settings')
 returning version

@@ -57,6 +57,13 @@ ALTER TABLE public.batches ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE SEQUENCE public.credential_versions
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
 CREATE TABLE public.credentials (
     provider_id text NOT NULL,
     provider text NOT NULL,
@@ -65,7 +72,7 @@ CREATE TABLE public.credentials (
     source text NOT NULL,
     settings jsonb NOT NULL,
     secrets bytea NOT NULL,
-    version bigint DEFAULT 1 NOT NULL,
+    version bigint DEFAULT nextval('public.credential_versions'::regclass) NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT credentials_source_check CHECK ((source = ANY (ARRAY['api'::text, 'settings'::text, 'emulator'::text])))

@@ -33,5 +33,5 @@ class Vault:
         """Return what was sealed; VaultError when it does not open."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # a value that was cut short as well
             raise VaultError(f"{purpose} was sealed with another secret key") from None

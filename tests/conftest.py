@@ -44,7 +44,7 @@ class Server:
     def new_database(self, template: str = "template0") -> Iterator[str]:
         """Make a database, yield its URL, drop it whoever is still connected."""
         name = f"test_{uuid4().hex}"
-        self.execute(f"create database {name} template {template}")
+        self.execute(f"create database {name} template {template} strategy file_copy")  # twice as fast as wal_log
         try:
             yield self.url(name)
         finally:

@@ -53,7 +53,10 @@ class Provider(Protocol):
         """How many more recipients it could take now without queueing them long; bounds what is claimed."""
 
     async def check(self) -> Mapping[str, str]:
-        """Try the credential as far as the service allows without a message to anybody: a verdict for each step."""
+        """Try the credential as far as the service allows without a message to anybody: a verdict for each step.
+
+        A verdict that begins with `ok` is good; any other says what was refused and ends the check.
+        """
 
     async def close(self, grace_seconds: float) -> None:
         """Stop: unsent recipients are reported RELEASED at once, those in flight get `grace_seconds` to answer."""

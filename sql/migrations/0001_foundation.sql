@@ -44,6 +44,9 @@ create table user_topics (
 
 create index user_topics_topic on user_topics (topic, id);
 
+-- Never the same twice, so that a credential that was removed and put again is not taken for its old self.
+create sequence credential_versions;
+
 create table credentials (
   provider_id text primary key,
   provider    text not null,
@@ -52,7 +55,7 @@ create table credentials (
   source      text not null check (source in ('api', 'settings', 'emulator')),
   settings    jsonb not null,
   secrets     bytea not null,                    -- sealed with the key of the settings
-  version     bigint not null default 1,
+  version     bigint not null default nextval('credential_versions'),
   created_at  timestamptz not null default now(),
   updated_at  timestamptz not null default now()
 );

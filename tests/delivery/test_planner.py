@@ -30,7 +30,8 @@ async def seed(database: Database, count: int, topics: list[str], *, provider: s
         b"with d as (insert into devices (id, provider, platform, token, created_at, user_id)"
         b" select gen_random_uuid(), %(provider)s, case %(provider)s when 'apns' then 'ios' else 'android' end,"
         b" md5(random()::text), now() - interval '1 hour', 'user ' || n %% 10 from generate_series(1, %(count)s) n"
-        b" returning id) insert into device_topics (topic, device_id) select t, id from d, unnest(%(topics)s::text[]) t",
+        b" returning id) insert into device_topics (topic, device_id)"
+        b" select t, id from d, unnest(%(topics)s::text[]) t",
         {"count": count, "topics": topics, "provider": provider},
     )
 

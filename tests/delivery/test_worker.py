@@ -184,6 +184,9 @@ async def test_a_bad_credential_pauses_and_goes_on_when_it_is_mended(world: Worl
         status = await world.reached(uid, "paused")
         assert status["paused"][0]["reason"] == "InvalidProviderToken"
         assert ledger(status) == {"planned": 30, "pending": 30}
+        async with asyncio.timeout(15):
+            while await world.database.values(b"select 1 from batches where claimed_by is not null", {}):
+                pass
         apns.set_faults([])
         await world.database.execute(b"update pauses set next_probe_at = now()", {})
         assert ledger(await world.reached(uid, "done")) == {"planned": 30, "accepted": 30}

@@ -124,6 +124,7 @@ async def test_removing_what_is_not_there_is_not_found(ask: Call) -> None:
 
 async def test_a_change_bumps_the_version_and_lifts_the_pauses(ask: Call, database: Database, vault: Vault) -> None:
     await ask("provider_put", **APNS)
+    before = (await credentials.load(database, vault))[0].version
     await pause(database, "main")
     await pause(database, "main", "com.example.app.voip")
     (item,) = (await ask("provider_list"))["items"]
@@ -132,7 +133,7 @@ async def test_a_change_bumps_the_version_and_lifts_the_pauses(ask: Call, databa
     put = await ask("provider_put", **APNS)
     assert put["state"] == "active"
     assert "pauses" not in put
-    assert (await credentials.load(database, vault))[0].version == 2
+    assert (await credentials.load(database, vault))[0].version > before
 
 
 async def test_a_pause_of_a_part_leaves_the_credential_active(ask: Call, database: Database) -> None:
@@ -207,10 +208,12 @@ async def test_declared_credentials_follow_the_settings(ask: Call, database: Dat
 
 async def test_a_declared_credential_that_has_not_changed_keeps_its_version(database: Database, vault: Vault) -> None:
     await credentials.sync_declared(database, vault, [parse_credential(APNS)])
+    before = (await credentials.load(database, vault))[0].version
     assert await credentials.sync_declared(database, vault, [parse_credential(APNS)]) == []
+    assert (await credentials.load(database, vault))[0].version == before
     changed = parse_credential(APNS | {"bundle_id": "com.example.other"})
     assert await credentials.sync_declared(database, vault, [changed]) == ["main"]
-    assert (await credentials.load(database, vault))[0].version == 2
+    assert (await credentials.load(database, vault))[0].version > before
 
 
 async def test_a_credential_of_the_api_survives_settings_that_declare_others(

@@ -95,7 +95,8 @@ async def ledger(database: Database, uid: str) -> dict[str, int]:
     """The ledger of a push without zeros, summed, with what waits in the queue as `queued`."""
     rows = await database.values(
         b"select sum(l.planned)::int, sum(accepted)::int, sum(failed)::int, sum(expired)::int, sum(cancelled)::int,"
-        b" sum(suppressed)::int, (select sum(recipient_count)::int from batches b where b.push_id = max(p.id::text)::uuid)"
+        b" sum(suppressed)::int,"
+        b" (select sum(recipient_count)::int from batches b where b.push_id = max(p.id::text)::uuid)"
         b" from pushes p join push_ledger l on l.push_id = p.id where p.uid = %(uid)s",
         {"uid": uid},
     )

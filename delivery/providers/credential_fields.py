@@ -1,0 +1,158 @@
+"""The fields of a credential as an operator gives them, and the checks that every provider's share."""
+
+import re
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+
+class CredentialError(Exception):
+    """A credential that cannot be used as given; the text says what to change and repeats no secret."""
+
+    def __init__(self, detail: str, path: str = "") -> None:
+        super().__init__(f"{path}: {detail}" if path else detail)
+        self.detail = detail
+        self.path = path
+
+
+class UnsupportedCredentialError(CredentialError):
+    """A credential of a kind that this version does not serve."""
+
+
+class CredentialFields(msgspec.Struct, kw_only=True):
+    """Everything that a credential can be given, for all providers; what belongs to another provider is refused.
+
+    APNs: `key` (the .p8 text), `key_id`, `team_id`, `bundle_id`; or `certificate` (PEM of certificate and key, or a p12
+    in base64) with `certificate_password`; `environment` (production, sandbox); `content_available` and
+    `mutable_content` as defaults. FCM: `service_account` (JSON object or its text), `include_notification` (false: data
+    messages). Both: `endpoint` (base URL instead of the provider's), `tls_ca` (PEM to trust instead of the system's
+    authorities), `proxy` (http://user:password@host:port), `transport`, `max_connections`, `default` (true makes it the
+    provider's default credential).
+    """
+
+    provider_id: str
+    provider: str
+    default: bool | None = None
+    endpoint: str | None = None
+    tls_ca: str | None = None
+    proxy: str | None = None
+    transport: str | None = None
+    max_connections: int | None = None
+    key: str | None = None
+    key_id: str | None = None
+    team_id: str | None = None
+    bundle_id: str | None = None
+    certificate: str | None = None
+    certificate_password: str | None = None
+    environment: str | None = None
+    content_available: bool | None = None
+    mutable_content: bool | None = None
+    service_account: dict[str, Any] | str | None = None
+    include_notification: bool | None = None
+
+    def __repr__(self) -> str:
+        return f"CredentialFields(provider_id={self.provider_id!r}, provider={self.provider!r})"
+
+
+class Way(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to reach the service, as stored in the open settings. `proxy` is without user and password."""
+
+    endpoint: str = ""
+    tls_ca: str = ""
+    proxy: str = ""
+    transport: str = "http2"
+    max_connections: int = 0  # 0 = the provider's default
+
+
+class CertificateFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What may be shown of a certificate. `fingerprint` is SHA-256 in hex, `expires_at` Unix seconds."""
+
+    fingerprint: str
+    subject: str = ""
+    expires_at: int = 0
+
+
+def certificate_facts(certificate: x509.Certificate) -> CertificateFacts:
+    """Describe a certificate."""
+    return CertificateFacts(
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        subject=certificate.subject.rfc4514_string(),
+        expires_at=int(certificate.not_valid_after_utc.timestamp()),
+    )
+
+
+def authorities(pem: str) -> list[x509.Certificate]:
+    """The certificates of a PEM text, none of an empty one; ValueError when it holds none."""
+    return x509.load_pem_x509_certificates(pem.encode()) if pem else []
+
+
+def way_of(fields: CredentialFields, transports: tuple[str, ...]) -> Way:
+    """Check the fields that say how to reach the service; `transports` are those the provider has."""
+    transport = fields.transport or "http2"
+    if transport not in transports:
+        raise UnsupportedCredentialError("the transports are " + ", ".join(transports), "transport")
+    if fields.max_connections is not None and not 1 <= fields.max_connections <= 1000:
+        raise CredentialError("1 to 1000 is expected", "max_connections")
+    return Way(
+        endpoint=_endpoint(fields.endpoint or ""),
+        tls_ca=_authorities((fields.tls_ca or "").replace("\\n", "\n")),
+        proxy=_proxy(fields.proxy or ""),
+        transport=transport,
+        max_connections=fields.max_connections or 0,
+    )
+
+
+def required(value: str | None, path: str, form: re.Pattern[str], rule: str) -> str:
+    """Return the field's text without space around it; CredentialError when it is missing or has another form."""
+    text = (value or "").strip()
+    if not text:
+        raise CredentialError("required", path)
+    if not form.fullmatch(text):
+        raise CredentialError(rule, path)
+    return text
+
+
+def url(text: str, path: str, schemes: tuple[str, ...] = ("https", "http")) -> SplitResult:
+    """Parse an absolute URL of one of these schemes; CredentialError when it is none."""
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        fits = False
+    if not fits or not text.isascii() or any(c <= " " for c in text):
+        raise CredentialError("a URL is expected: " + ", ".join(f"{scheme}://…" for scheme in schemes), path)
+    return parts
+
+
+def proxy_user(fields: CredentialFields) -> str:
+    """The `user:password` part of the proxy's URL, '' when it has none."""
+    parts = urlsplit(fields.proxy or "")
+    return "" if parts.username is None else f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+
+
+def _endpoint(text: str) -> str:
+    if not text:
+        return ""
+    parts = url(text, "endpoint")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise CredentialError("a base URL has no user, query or fragment", "endpoint")
+    return text.rstrip("/")
+
+
+def _authorities(text: str) -> str:
+    try:
+        authorities(text)
+    except ValueError:
+        raise CredentialError("certificates in PEM form are expected", "tls_ca") from None
+    return text
+
+
+def _proxy(text: str) -> str:
+    if not text:
+        return ""
+    parts = url(text, "proxy", ("http",))
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"http://{host}:{parts.port or 3128}"

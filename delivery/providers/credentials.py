@@ -1,0 +1,75 @@
+"""The one entrance for credentials from the API, the settings and the emulators.
+
+What is checked here comes back out of the database through `ApnsSettings`, `FcmSettings` and their secrets.
+"""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from delivery.providers import apns_credential, fcm_credential
+from delivery.providers.credential_fields import CredentialError, CredentialFields, UnsupportedCredentialError
+from storage.credentials import NewCredential
+
+_PROVIDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+_NOT_HERE = ("hms", "webpush", "webhook")
+_APNS_ALONE = (
+    "key",
+    "key_id",
+    "team_id",
+    "bundle_id",
+    "certificate",
+    "certificate_password",
+    "environment",
+    "content_available",
+    "mutable_content",
+)
+_FCM_ALONE = ("service_account", "include_notification")
+
+
+def parse_credential(params: Mapping[str, object]) -> NewCredential:
+    """Check fields that came as plain JSON values; CredentialError, or UnsupportedCredentialError."""
+    try:
+        fields = msgspec.convert(params, CredentialFields)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$.")
+        raise CredentialError(text.replace("`", ""), where.rstrip("`")) from None
+    return checked(fields)
+
+
+def checked(fields: CredentialFields) -> NewCredential:
+    """Check fields; CredentialError, or UnsupportedCredentialError for what this version does not serve."""
+    if not _PROVIDER_ID.fullmatch(fields.provider_id):
+        raise CredentialError("1 to 100 letters, digits and . _ @ - are expected", "provider_id")
+    if fields.provider in _NOT_HERE:
+        raise UnsupportedCredentialError(f"{fields.provider} is not available in this version", "provider")
+    if fields.provider == "apns":
+        _refuse(fields, _FCM_ALONE)
+        return _new(fields, *apns_credential.parse(fields))
+    if fields.provider == "fcm":
+        _refuse(fields, _APNS_ALONE)
+        return _new(fields, *fcm_credential.parse(fields))
+    raise CredentialError("apns or fcm is expected", "provider")
+
+
+def _new(
+    fields: CredentialFields, settings: msgspec.Struct, secrets: msgspec.Struct, environment: str
+) -> NewCredential:
+    return NewCredential(
+        provider_id=fields.provider_id,
+        provider=fields.provider,
+        environment=environment,
+        settings=msgspec.json.encode(settings),
+        secrets=msgspec.json.encode(secrets),
+        default=bool(fields.default),
+    )
+
+
+def _refuse(fields: CredentialFields, foreign: tuple[str, ...]) -> None:
+    for name in foreign:
+        if getattr(fields, name) is not None:
+            raise CredentialError(f"not a field of {fields.provider}", name)
+
+
+__all__ = ["CredentialError", "CredentialFields", "UnsupportedCredentialError", "checked", "parse_credential"]

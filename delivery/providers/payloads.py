@@ -1,0 +1,34 @@
+"""What can be said of a payload when the push is accepted, before anything is queued (providers.md section 9.9)."""
+
+import msgspec
+
+from delivery.providers import apns_payload, fcm_payload
+from delivery.providers.contract import PayloadError
+
+
+def check(provider: str, raw: bytes, target: str = "token") -> None:
+    """Raise PayloadError for everything that `provider` would certainly refuse of its member of `notification`.
+
+    `raw` is that member as it came, `target` what it will be sent to: token, fid, topic or condition. The error's
+    path names the field from `notification` on. Providers without rules here pass when the member is an object.
+    """
+    if provider == "apns":
+        apns_payload.read(raw)
+    elif provider == "fcm":
+        fcm_payload.read(raw, target)
+    elif not raw.lstrip().startswith(b"{"):
+        raise PayloadError("an object is expected", f"notification.{provider}")
+
+
+class _HeadersOnly(msgspec.Struct):
+    headers: dict[str, msgspec.Raw] | None = None
+
+
+def explicit_topic(raw: bytes) -> str:
+    """Return the `apns-topic` that the headers of `notification.apns` name, '' when they name none."""
+    try:
+        headers = msgspec.json.decode(raw, type=_HeadersOnly).headers or {}
+        found = next((value for name, value in headers.items() if name.lower() == "apns-topic"), None)
+        return "" if found is None else msgspec.json.decode(found, type=str)
+    except msgspec.DecodeError:
+        return ""  # what is wrong with it is for `check` to say
