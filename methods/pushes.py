@@ -44,7 +44,7 @@ class ReasonCount(Result):
     """How many recipients came to one end for one reason.
 
     provider: the provider
-    outcome: failed, expired, cancelled, suppressed, dropped; skipped (never planned) is outside the ledger
+    outcome: failed, expired, cancelled, suppressed, dropped; and, outside the ledger, skipped and retried (attempts)
     reason: the provider's word, or ours
     count: recipients
     """

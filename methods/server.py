@@ -12,7 +12,7 @@ from methods.context import Context
 from methods.errors import BadRequestError
 from methods.method import Method, NoParams, Params, Result
 from methods.replies import ErrorObject, Reply, error_object
-from storage import health
+from storage import credentials, health
 
 _MAX_COMMANDS = 1000
 _PARALLEL_CALLS = 8  # below the size of the pool, so that one batch never takes every connection
@@ -54,14 +54,16 @@ class InfoResult(Result):
 async def info(ctx: ServerContext, params: NoParams) -> InfoResult:
     """Say what this server is, which methods it has, and whether its providers are emulated."""
     facts = ctx.facts
+    emulated = await credentials.emulated(ctx.database)  # asked anew: the first real credential ends them
+    emulators = {provider: control for provider, control in facts.emulators.items() if provider in emulated}
     return InfoResult(
         version=facts.version,
         name=facts.name,
         uptime=int(time.time() - facts.started_at),
         database=await health.server_version(ctx.database),
         methods=groups(ctx.table),
-        emulators=facts.emulators,
-        warning=_emulated(facts.emulators),
+        emulators=emulators,
+        warning=_emulated(emulators),
     )
 
 

@@ -62,3 +62,6 @@ select c.provider_id, c.provider, c.is_default, c.environment, c.source, c.setti
                           'next_probe_at', extract(epoch from p.next_probe_at)::bigint) order by p.scope)
                  from pauses p where p.credential = c.provider_id), '[]')::text as pauses
 from credentials c order by c.provider, c.provider_id
+
+-- name: emulated
+select provider from credentials where source = 'emulator'

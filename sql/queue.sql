@@ -201,9 +201,9 @@ ledger as (
 ),
 reasoned as (
   insert into push_reasons as r (push_id, provider, outcome, reason, count)
-  select push_id, provider, case when outcome = 'dead' then 'failed' else outcome end,
+  select push_id, provider, case outcome when 'dead' then 'failed' when 'retry' then 'retried' else outcome end,
          case when outcome = 'suppressed' then 'DeviceRemoved' else reason end, count(*)
-  from judged where outcome not in ('retry', 'released')
+  from judged where outcome <> 'released'
   group by 1, 2, 3, 4
   on conflict (push_id, provider, outcome, reason) do update set count = r.count + excluded.count
 ),
@@ -259,6 +259,25 @@ select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
 where i.inhparent = 'outcomes'::regclass and c.relname ~ '^outcomes_\d{8}$'
   and to_date(right(c.relname, 8), 'YYYYMMDD') < current_date - %(days)s::integer
 
+-- name: upkeep_lock
+-- One process at a time does the upkeep of a database; the lock is the session's.
+select pg_try_advisory_lock(hashtext('tocsin.upkeep'))
+
+-- name: upkeep_unlock
+select pg_advisory_unlock(hashtext('tocsin.upkeep'))
+
 -- name: remove_dead_devices
 delete from devices where id in (
-  select id from devices where state = 'dead' and updated_at < now() - make_interval(days => %(days)s) limit 1000)
+  select id from devices where state = 'dead' and updated_at < now() - make_interval(days => %(days)s) limit %(most)s)
+
+-- name: remove_old_pushes
+-- The id is a time (UUIDv7), so old pushes are one range of the index on (state, id).
+delete from pushes where id in (
+  select id from pushes
+  where state in ('done', 'cancelled') and id < %(before)s::uuid
+    and finished_at < now() - make_interval(days => %(days)s)
+  limit %(most)s)
+
+-- name: remove_old_receipts
+delete from receipts where ctid in (
+  select ctid from receipts where received_at < now() - make_interval(days => %(days)s) limit %(most)s)

@@ -310,6 +310,8 @@ CREATE UNIQUE INDEX credentials_default ON public.credentials USING btree (provi
 
 CREATE INDEX device_topics_device ON public.device_topics USING btree (device_id, topic);
 
+CREATE INDEX devices_dead ON public.devices USING btree (id) WHERE (state = 'dead'::text);
+
 CREATE INDEX devices_user ON public.devices USING btree (user_id, id);
 
 CREATE INDEX outcomes_push ON ONLY public.outcomes USING btree (push_id);
@@ -321,6 +323,8 @@ CREATE INDEX pushes_analytics ON public.pushes USING btree (analytics_uid) WHERE
 CREATE INDEX pushes_state ON public.pushes USING btree (state, id);
 
 CREATE INDEX pushes_to_plan ON public.pushes USING btree (lane, plan_at) WHERE (state = ANY (ARRAY['scheduled'::text, 'planning'::text]));
+
+CREATE INDEX receipts_received ON public.receipts USING brin (received_at);
 
 CREATE INDEX user_topics_topic ON public.user_topics USING btree (topic, id);
 

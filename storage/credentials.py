@@ -110,6 +110,11 @@ async def has_real(database: Database) -> bool:
         return await _has_real(connection)
 
 
+async def emulated(database: Database) -> set[str]:
+    """The providers that an emulator stands in for."""
+    return {row[0] for row in await database.values(_QUERIES.emulated, {})}
+
+
 async def remove_emulators(database: Database) -> int:
     """Remove the emulators' credentials; how many there were."""
     return await database.execute(_QUERIES.remove_emulators, {})

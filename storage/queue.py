@@ -1,14 +1,17 @@
 """The queue's tables: claiming batches, settling them, pauses of credentials, and the queue's upkeep."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
 from psycopg import sql
 
-from storage.database import Database, rows, values
+from storage.database import Connection, Database, values
 from storage.queries import load
 
 _QUERIES = load("queue")
+_DAY_SECONDS = 86_400
+_MOST_REMOVED = 5000
 
 
 class ClaimedBatch(msgspec.Struct):
@@ -132,11 +135,28 @@ async def depth(database: Database, limit: int) -> int:
 
 
 async def upkeep(database: Database, *, outcome_days: int, dead_device_days: int) -> None:
-    """Make the record's coming partitions, drop those past retention, remove devices that have long been dead."""
+    """Make the record's coming partitions, and remove what is past retention.
+
+    Outcomes leave by whole partitions; finished pushes, receipts and long dead devices in small deletes that hold no
+    lock for long. Does nothing while another process is at it.
+    """
     async with database.connection() as connection:
-        await connection.execute(_QUERIES.ensure_partitions, {"days": 7})
-        for (name,) in await rows(
-            connection, _QUERIES.old_partitions, {"days": outcome_days}, lambda relname: (relname,)
-        ):
-            await connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(name)))
-        await connection.execute(_QUERIES.remove_dead_devices, {"days": dead_device_days})
+        if not (await values(connection, _QUERIES.upkeep_lock, {}))[0][0]:
+            return
+        try:
+            await connection.execute(_QUERIES.ensure_partitions, {"days": 7})
+            for (name,) in await values(connection, _QUERIES.old_partitions, {"days": outcome_days}):
+                await connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(name)))
+            before = f"{int((time.time() - outcome_days * _DAY_SECONDS) * 1000):012x}".ljust(32, "0")
+            old = {"days": outcome_days, "before": before}
+            await _remove(connection, _QUERIES.remove_old_pushes, old)
+            await _remove(connection, _QUERIES.remove_old_receipts, {"days": outcome_days})
+            await _remove(connection, _QUERIES.remove_dead_devices, {"days": dead_device_days})
+        finally:
+            await connection.execute(_QUERIES.upkeep_unlock)
+
+
+async def _remove(connection: Connection, query: bytes, parameters: Mapping[str, object]) -> None:
+    """Run a bounded delete until it finds little more."""
+    while (await connection.execute(query, {**parameters, "most": _MOST_REMOVED})).rowcount >= _MOST_REMOVED:
+        pass

@@ -25,6 +25,8 @@ create table devices (
 ) with (fillfactor = 85);
 
 create index devices_user on devices (user_id, id);
+-- of the id alone: a column that registering changes, even in a partial index, would end in-page (HOT) updates
+create index devices_dead on devices (id) where state = 'dead';
 
 -- The fan-out direction leads: a page of a topic is one index range.
 create table device_topics (
@@ -132,7 +134,7 @@ create table push_ledger (
   check (planned >= accepted + failed + expired + cancelled + suppressed + dropped)
 ) with (fillfactor = 70);
 
--- Everything that was not accepted, counted by reason; `skipped` is outside the ledger.
+-- Everything that was not accepted, counted by reason; `skipped` and `retried` (attempts) are outside the ledger.
 create table push_reasons (
   push_id  uuid not null references pushes on delete cascade,
   provider text not null,
@@ -215,3 +217,5 @@ create table receipts (
   received_at   timestamptz not null default now(),
   primary key (analytics_uid, status, device_id, msg_id)
 );
+
+create index receipts_received on receipts using brin (received_at);

@@ -34,9 +34,19 @@ async def test_info_says_nothing_of_emulators_where_there_are_none(resources: Re
 
 async def test_info_says_loudly_that_providers_are_emulated(resources: Resources) -> None:
     emulators = {"fcm": "http://127.0.0.1:1", "apns": "http://127.0.0.1:2"}
+    await resources.database.execute(
+        b"insert into credentials (provider_id, provider, is_default, source, settings, secrets)"
+        b" select p, p, true, 'emulator', '{}', '' from unnest('{fcm,apns}'::text[]) p",
+        {},
+    )
     answer = await _ask(replace(resources, facts=replace(resources.facts, emulators=emulators)), "info", {})
     assert answer["emulators"] == emulators
     assert answer["warning"] == "EMULATED PROVIDERS (apns, fcm): their pushes reach no real device"
+
+
+async def test_info_says_nothing_of_emulators_once_a_real_credential_has_ended_them(resources: Resources) -> None:
+    facts = replace(resources.facts, emulators={"fcm": "http://127.0.0.1:1"})
+    assert "emulators" not in await _ask(replace(resources, facts=facts), "info", {})
 
 
 async def test_a_parallel_batch_answers_in_the_order_of_its_commands(resources: Resources) -> None:
