@@ -38,13 +38,15 @@ class Results:
     """Collects one outcome for each recipient of a batch and calls `done` once, with the last of them.
 
     Accepted is the common case and costs one slot: `message_ids[position]` is set. Everything else is in
-    `exceptions`. Each position is reported exactly once; a second report raises ValueError.
+    `exceptions`. Each position is reported exactly once; a second report raises ValueError. `derived_ids` says that
+    the message ids follow from batch, attempt and position, so that they need not be stored.
     """
 
-    __slots__ = ("_done", "batch", "exceptions", "message_ids", "remaining")
+    __slots__ = ("_done", "batch", "derived_ids", "exceptions", "message_ids", "remaining")
 
     def __init__(self, batch: Batch, done: "Callable[[Results], None]") -> None:
         self.batch = batch
+        self.derived_ids = False
         self.message_ids: list[bytes | None] = [None] * len(batch.tokens)
         self.exceptions: dict[int, Outcome] = {}
         self.remaining = len(batch.tokens)

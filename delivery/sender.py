@@ -12,6 +12,7 @@ import msgspec
 from delivery.batches import Batch, Results
 from delivery.messages import Messages, UnknownPushError
 from delivery.outcomes import Kind, Outcome, Pause
+from delivery.pace import Pace
 from delivery.providers.contract import Attempt, Message, PayloadError, Provider
 from delivery.providers.registry import Registry
 from delivery.queues.contract import Claim, Queue
@@ -29,10 +30,14 @@ _RELEASED = Outcome(Kind.RELEASED, "Released")
 
 
 class SenderOptions(msgspec.Struct, frozen=True):
-    """Times in seconds. `most_recipients`: how many may be claimed and not settled in one process."""
+    """Times in seconds.
+
+    `ahead_seconds` of work are claimed ahead of what a credential has in flight, `most_recipients` at the most.
+    """
 
     lease_seconds: float = 60.0
     poll_seconds: float = 1.0
+    ahead_seconds: float = 0.15
     most_recipients: int = 50_000
 
 
@@ -65,7 +70,7 @@ class Sender:
         self._options = options
         self._messages = Messages()
         self._in_flight: dict[int, InFlight] = {}
-        self._recipients: dict[str, int] = {}
+        self._paces: dict[str, Pace] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._pausing: set[asyncio.Task[None]] = set()
@@ -127,14 +132,23 @@ class Sender:
         return await self._queue.claim(room, self._messages.known())
 
     def _room(self) -> dict[str, int]:
-        """How many recipients each credential could take, within what this process may hold."""
-        left = self._options.most_recipients - sum(self._recipients.values())
+        """How many recipients to claim for each credential, by what each has sent lately and what it holds.
+
+        No credential's trouble takes another's room. A busy one is claimed for in large bites: claims of 1,000 cost the
+        database three times as much a recipient as claims of 5,000.
+        """
         room: dict[str, int] = {}
         for credential in self._registry.ids():
             provider = self._registry.get(credential)
-            free = min(provider.room(""), left) if provider else 0
-            if free > 0:
-                room[credential] = free
+            if provider is None:
+                continue
+            pace = self._paces.setdefault(credential, Pace())
+            held = pace.held
+            most = min(
+                self._options.most_recipients, max(held + provider.room(""), pace.ahead(self._options.ahead_seconds))
+            )
+            if most - held > (most // 3 if held else 0):
+                room[credential] = most - held
         return room
 
     async def _wait(self) -> None:
@@ -150,7 +164,7 @@ class Sender:
         results = Results(batch, self._finished)
         entry = InFlight(batch, results, time.monotonic(), probe=probe)
         self._in_flight[batch.id] = entry
-        self._recipients[batch.credential] = self._recipients.get(batch.credential, 0) + len(batch.tokens)
+        self._paces.setdefault(batch.credential, Pace()).took(len(batch.tokens))
         self._idle.clear()
         ended = _ended(claim) or default
         if ended is not None:
@@ -196,7 +210,7 @@ class Sender:
     def _finished(self, results: Results) -> None:
         batch = results.batch
         entry = self._in_flight.pop(batch.id)
-        self._recipients[batch.credential] -= len(batch.tokens)
+        self._paces[batch.credential].finished(len(batch.tokens))
         pauses = {o.pause: o.reason for o in results.exceptions.values() if o.pause is not None}
         if pauses or entry.probe:
             # before it is settled, so that what goes back to the queue is not claimed again at once

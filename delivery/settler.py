@@ -15,15 +15,17 @@ _MOST_EXCEPTIONS = 20_000
 
 
 class Settler:
-    """Writes what is given to `add` as soon as the write before has ended; drains on exit.
+    """Writes what is given to `add`: at once after a pause, together with what comes within an interval when busy.
 
+    Drains on exit. Settling 4 batches a statement costs the database four times what 128 cost it.
     While the database is away it keeps the results and tries again: they are bounded by what is in flight, and
     nothing new is claimed meanwhile. Use as `async with Settler(queue)`.
     """
 
-    def __init__(self, queue: Queue, *, retry_seconds: float = 0.5) -> None:
+    def __init__(self, queue: Queue, *, retry_seconds: float = 0.5, interval_seconds: float = 0.05) -> None:
         self._queue = queue
         self._retry_seconds = retry_seconds
+        self._interval = interval_seconds
         self._waiting: deque[Results] = deque()
         self._wake = asyncio.Event()
         self._closing = False
@@ -45,11 +47,15 @@ class Settler:
         self._wake.set()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while not (self._closing and not self._waiting):
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                started = loop.time()
                 await self._write(self._next())
+                if len(self._waiting) < _MOST_BATCHES and not self._closing:
+                    await asyncio.sleep(started + self._interval - loop.time())
 
     def _next(self) -> list[Results]:
         """Take what one statement should hold."""

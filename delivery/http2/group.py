@@ -119,7 +119,6 @@ class Group:
         "bodies",
         "cancelled",
         "count",
-        "cursor",
         "expires_at",
         "head",
         "ids",
@@ -159,7 +158,6 @@ class Group:
         self.timeout = timeout
         self.urgent = urgent
         self.wants_headers = wants_headers
-        self.cursor = 0
         self.cancelled = False
 
     def on_ok(self, index: int, body: bytes) -> None:

@@ -78,6 +78,7 @@ class ApnsAttempt(BatchAttempt):
         self._tokens = tokens = pools.tokens
         self._token = tokens.current() if tokens is not None else b""
         self._ids = message_ids(batch, message.given_id)
+        results.derived_ids = len(self._ids) > 1  # a caller's own id serves a single recipient only
         super().__init__(
             message.head(self._token), batch, results, pools.current, message.payload, paths=batch.tokens, ids=self._ids
         )

@@ -183,7 +183,8 @@ create table outcomes (
   settled_at  timestamptz not null default now(),
   device_ids  uuid[],
   tokens      text collate "C",                     -- raw recipients only
-  message_ids bytea not null,                       -- the provider's ids of the accepted ones, one a line
+  message_ids bytea not null,                       -- the provider's ids of the accepted ones, one a line; empty
+                                                    -- where they follow from push, batch, attempt and position
   positions   integer[] not null,                   -- of the recipients that were not accepted
   outcomes    text[] not null,
   reasons     text[] not null,

@@ -1,6 +1,7 @@
 """The h2 library as a judge of everything we send."""
 
 import asyncio
+from typing import cast
 
 import h2.config
 import h2.connection
@@ -22,10 +23,9 @@ class Judge(asyncio.Protocol):
         self.error: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.connection.initiate_connection()
-        transport.write(self.connection.data_to_send())
+        self.transport.write(self.connection.data_to_send())
 
     def data_received(self, data: bytes) -> None:
         assert self.transport is not None
@@ -58,7 +58,7 @@ async def test_the_h2_library_finds_nothing_wrong_with_us(files: Files) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(judge, "127.0.0.1", 0, ssl=server_tls(files, "h2"))
     origin = Origin("127.0.0.1", server.sockets[0].getsockname()[1], tls_context(cafile=files.certificate))
-    async with Pool(origin, pool_options(max_connections=2)) as pool:
+    async with server, Pool(origin, pool_options(max_connections=2)) as pool:
         sizes = [0, 1, 400, 5000, 70_000]
         groups = [Recorder(200, bodies=[b"x" * sizes[i % 5] for i in range(200)]) for _ in range(3)]
         for group in groups:
@@ -66,5 +66,4 @@ async def test_the_h2_library_finds_nothing_wrong_with_us(files: Files) -> None:
         for group in groups:
             await group.reported()
             assert group.kinds() == ["answer" if index % 16 == 9 else "ok" for index in range(200)]
-    server.close()
     assert [each.error for each in judges] == [None] * len(judges)

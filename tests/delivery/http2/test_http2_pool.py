@@ -197,7 +197,7 @@ async def test_failed_connects_are_tried_again_and_then_reported(nowhere: Origin
         pool.submit(group := Recorder(3))
         await group.reported()
         assert group.kinds() == [FailureKind.NOT_SENT] * 3
-        assert "Connect call failed" in group.failure().reason
+        assert "Errno" in group.failure().reason
         assert pool.stats.failed_connects == 3
         assert pool.stats.last_error is not None
         assert pool.free_slots() == 32
@@ -257,7 +257,7 @@ async def test_warm_up_opens_a_connection(peer: Peer) -> None:
 
 async def test_warm_up_says_why_it_failed(nowhere: Origin) -> None:
     async with Pool(nowhere, pool_options(), jitter=lambda: 1.0) as pool:
-        with pytest.raises(ConnectFailed, match="Connect call failed"):
+        with pytest.raises(ConnectFailed, match="Errno"):
             await pool.warm_up()
         with pytest.raises(ConnectFailed, match="waiting before the next connect"):
             await pool.warm_up()
