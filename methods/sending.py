@@ -156,8 +156,7 @@ def _refuse_later_features(params: SendPushNotificationParams) -> None:
 async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads) -> None:
     """Refuse a push that no credential could send."""
     if not resolved.provider:
-        configured = await pushes.configured_providers(ctx.database)
-        if not configured.intersection(payloads.providers):
+        if not await _any_configured(ctx, payloads.providers):
             detail = f"no credential for {', '.join(payloads.providers)}; see provider_put"
             raise NotAvailableError(detail, path="notification")
         return
@@ -168,8 +167,14 @@ async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads)
         if await pushes.credential_provider(ctx.database, resolved.provider_id) != resolved.provider:
             detail = f"there is no {resolved.provider} credential of this name; see provider_list"
             raise NotFoundError(detail, path="recipient.provider_id")
-    elif resolved.provider not in await pushes.configured_providers(ctx.database):
+    elif not await _any_configured(ctx, [resolved.provider]):
         raise NotAvailableError(f"no credential for {resolved.provider}; see provider_put", path="notification")
+
+
+async def _any_configured(ctx: Context, providers: list[str]) -> bool:
+    if ctx.gate is not None:
+        return await ctx.gate.any_configured(providers)
+    return not (await pushes.configured_providers(ctx.database)).isdisjoint(providers)
 
 
 async def _accept(ctx: Context, acceptable: _Acceptable) -> bool:

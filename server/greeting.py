@@ -6,6 +6,12 @@ from server import VERSION
 from server.data_directory import DataDirectory
 from server.settings import Settings, url_of
 
+_INFO = '{"method":"info"}'
+_FIRST_PUSH = (
+    '{"method":"send_push_notification","params":{"recipient":{"fcm_tokens":["any-token"]},'
+    '"notification":{"fcm":{"notification":{"title":"Hello","body":"How are you?"}}}}}'
+)
+
 
 def ready(settings: Settings, port: int, new_key: str, data: DataDirectory, emulated: Mapping[str, str]) -> str:
     """The text; `new_key` is the API key that was made by this start, `emulated` the control ports by provider."""
@@ -17,11 +23,16 @@ def ready(settings: Settings, port: int, new_key: str, data: DataDirectory, emul
         ports = ", ".join(f"{provider} {control}" for provider, control in sorted(emulated.items()))
         lines += [
             "  EMULATED PROVIDERS: no push reaches a real device until a credential is set (provider_put).",
-            f"  What they received: GET /requests on {ports}",
+            f"  Their control ports: {ports}",
             "",
         ]
-    call = f'curl {url}/api -H {_header(settings, data)} -d \'{{"method":"info"}}\''
-    return "\n".join([*lines, "  Try it:", f"    {call}", ""]) + "\n"
+    call = f"curl {url}/api -H {_header(settings, data)} -d"
+    if control := emulated.get("fcm"):
+        lines += ["  Try it: send a push, and see what the emulated FCM received:"]
+        lines += [f"    {call} '{_FIRST_PUSH}'", f"    curl '{control}/requests?limit=1'"]
+    else:
+        lines += ["  Try it:", f"    {call} '{_INFO}'"]
+    return "\n".join([*lines, ""]) + "\n"
 
 
 def _header(settings: Settings, data: DataDirectory) -> str:

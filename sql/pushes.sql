@@ -76,15 +76,24 @@ audience as materialized (
   from unnest(%(tokens)s::text[]) t (token)
 ),
 
--- name: accept_devices
--- A push to few and known devices: the push and its batches in one statement. `limit` guards the statement: users
--- with more devices than a page are planned like a broadcast.
+-- name: accept_ids
+-- A push to few and known devices: the push and its batches in one statement. By ids and by users apart, so that each
+-- keeps a generic plan: with a NULL branch for the other one it had to be planned anew for each call.
 with audience as materialized (
   select d.id, d.provider, d.provider_id, d.environment, d.platform, d.token, d.token_kind
   from devices d
-  where (%(device_ids)s::uuid[] is null or d.id = any (%(device_ids)s::uuid[]))
-    and (%(users)s::text[] is null or d.user_id = any (%(users)s::text[]))
-    and d.state <> 'dead'
+  where d.id = any (%(device_ids)s::uuid[]) and d.state <> 'dead'
+),
+-- include: _routed
+-- include: _accepted
+-- include: _enqueued
+select id::text from push
+
+-- name: accept_users
+with audience as materialized (
+  select d.id, d.provider, d.provider_id, d.environment, d.platform, d.token, d.token_kind
+  from devices d
+  where d.user_id = any (%(users)s::text[]) and d.state <> 'dead'
 ),
 -- include: _routed
 -- include: _accepted

@@ -41,7 +41,12 @@ class Database:
         )
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
-            kwargs={"autocommit": True, "application_name": application, "options": options},
+            kwargs={
+                "autocommit": True,
+                "application_name": application,
+                "options": options,
+                "prepare_threshold": 1,  # few statements, many times each: the second use is prepared already
+            },
             min_size=1,
             max_size=max_connections,
             open=False,

@@ -92,15 +92,15 @@ async def accept_devices(
     database: Database, push: NewPush, device_ids: Sequence[str] | None, users: Sequence[str] | None, batch_size: int
 ) -> bool:
     """Accept a push to these devices or users' devices with its batches; False when its uid is taken."""
-    audience = {"device_ids": device_ids, "users": users, "batch_size": batch_size}
-    query = _QUERIES.accept_devices
-    return bool(await _values(database, query, push.parameters() | audience))
+    query, audience = (_QUERIES.accept_users, users) if device_ids is None else (_QUERIES.accept_ids, device_ids)
+    name = "users" if device_ids is None else "device_ids"
+    return bool(await database.values(query, {**push.parameters(), name: audience, "batch_size": batch_size}))
 
 
 async def accept_raw(database: Database, push: NewPush, raw: dict[str, object], batch_size: int) -> bool:
     """Accept a push to raw addresses (`provider`, `provider_id`, `target`, `tokens`); False when its uid is taken."""
     query = _QUERIES.accept_raw
-    return bool(await _values(database, query, push.parameters() | raw | {"batch_size": batch_size}))
+    return bool(await database.values(query, {**push.parameters(), **raw, "batch_size": batch_size}))
 
 
 async def accept_planned(database: Database, push: NewPush, audience: str, send_at: float | None) -> bool:
@@ -178,9 +178,3 @@ async def credential_provider(database: Database, provider_id: str) -> str | Non
     """The provider that a named credential is for."""
     found = await database.values(_QUERIES.credential_provider, {"provider_id": provider_id})
     return found[0][0] if found else None
-
-
-async def _values(database: Database, query: bytes, parameters: Mapping[str, object]) -> list[tuple[object, ...]]:
-    async with database.connection() as connection, connection.cursor(binary=True) as cursor:
-        await cursor.execute(query, parameters)
-        return await cursor.fetchall()
