@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from delivery.batches import Batch, Results
+from delivery.breaker import Breaker, is_suspicious
+from delivery.endings import RELEASED, REMOVED, answered, ended, settle_all
 from delivery.messages import Messages, UnknownPushError
 from delivery.outcomes import Kind, Outcome, Pause
 from delivery.pace import Pace
@@ -21,12 +23,6 @@ from storage.database import DatabaseUnavailableError
 
 _LOG = logging.getLogger(__name__)
 _OUTAGE_SECONDS = 0.5
-
-_EXPIRED = Outcome(Kind.EXPIRED, "Expired")
-_CANCELLED = Outcome(Kind.CANCELLED, "Cancelled")
-_REMOVED = Outcome(Kind.FAILED, "CredentialRemoved")
-_UNKNOWN = Outcome(Kind.FAILED, "Unknown")
-_RELEASED = Outcome(Kind.RELEASED, "Released")
 
 
 class SenderOptions(msgspec.Struct, frozen=True):
@@ -71,6 +67,7 @@ class Sender:
         self._messages = Messages()
         self._in_flight: dict[int, InFlight] = {}
         self._paces: dict[str, Pace] = {}
+        self._breakers: dict[str, Breaker] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._pausing: set[asyncio.Task[None]] = set()
@@ -104,7 +101,7 @@ class Sender:
                 await self._keep_leases()
                 await self._look_after_pauses()
                 for claim in await self._queue.claim_ended():
-                    self._start(claim, default=_REMOVED)
+                    self._start(claim, default=REMOVED)
             except DatabaseUnavailableError as error:
                 _LOG.warning("keeping leases waits for the database", extra={"error": str(error)})
 
@@ -166,9 +163,9 @@ class Sender:
         self._in_flight[batch.id] = entry
         self._paces.setdefault(batch.credential, Pace()).took(len(batch.tokens))
         self._idle.clear()
-        ended = _ended(claim) or default
-        if ended is not None:
-            _settle_all(results, ended)
+        ending = ended(claim) or default
+        if ending is not None:
+            settle_all(results, ending)
         else:
             self._submit(entry)
 
@@ -176,17 +173,17 @@ class Sender:
         batch = entry.batch
         provider = self._registry.get(batch.credential)
         if provider is None:  # it is being replaced just now
-            _settle_all(entry.results, _RELEASED)
+            settle_all(entry.results, RELEASED)
             return
         entry.version = self._registry.version(batch.credential)
         try:
             message = self._messages.message(batch, provider)
         except PayloadError as error:
             _LOG.warning("a payload was refused", extra={"push_id": batch.push_id, "path": error.path})
-            _settle_all(entry.results, Outcome(Kind.FAILED, "PayloadRefused"))
+            settle_all(entry.results, Outcome(Kind.FAILED, "PayloadRefused"))
             return
         except UnknownPushError:
-            _settle_all(entry.results, _RELEASED)
+            settle_all(entry.results, RELEASED)
             return
         if entry.probe and len(batch.tokens) > 1:
             self._submit_one(entry, provider, message)
@@ -202,7 +199,7 @@ class Sender:
             else:
                 entry.results.settled(0, one.exceptions[0])
             for position in range(1, len(entry.batch.tokens)):
-                entry.results.settled(position, _RELEASED)
+                entry.results.settled(position, RELEASED)
 
         first = dataclasses.replace(entry.batch, tokens=entry.batch.tokens[:1])
         entry.attempt = provider.submit(first, message, Results(first, tried))
@@ -212,6 +209,9 @@ class Sender:
         entry = self._in_flight.pop(batch.id)
         self._paces[batch.credential].finished(len(batch.tokens))
         pauses = {o.pause: o.reason for o in results.exceptions.values() if o.pause is not None}
+        if reason := self._suspicion(entry):
+            pauses[Pause("trouble")] = reason
+            self._cancel([key for key, each in self._in_flight.items() if each.batch.credential == batch.credential])
         if pauses or entry.probe:
             # before it is settled, so that what goes back to the queue is not claimed again at once
             task = asyncio.get_running_loop().create_task(self._pause_then_settle(entry, pauses))
@@ -219,6 +219,12 @@ class Sender:
             task.add_done_callback(self._pausing.discard)
         else:
             self._settle(results)
+
+    def _suspicion(self, entry: InFlight) -> str | None:
+        """The reason to think that the credential is wrong rather than the tokens."""
+        if entry.probe:  # one answer decides
+            return next((o.reason for o in entry.results.exceptions.values() if is_suspicious(o)), None)
+        return self._breakers.setdefault(entry.batch.credential, Breaker()).observe(entry.results)
 
     def _settle(self, results: Results) -> None:
         self._settler.add(results)
@@ -233,7 +239,7 @@ class Sender:
                 fields = {"provider_id": batch.credential, "scope": pause.scope, "reason": reason, "kind": pause.kind}
                 _LOG.error("sending is paused", extra=fields)
                 await self._queue.pause(batch.credential, pause, reason, version=entry.version, again=entry.probe)
-            if entry.probe and not pauses and _answered(entry.results):
+            if entry.probe and not pauses and answered(entry.results):
                 for scope in await self._queue.lift_pause(batch.credential, ["", batch.scope]):
                     _LOG.info("sending goes on", extra={"provider_id": batch.credential, "scope": scope})
         except DatabaseUnavailableError as error:
@@ -264,27 +270,3 @@ class Sender:
             self._start(claim, probe=True)
         if await self._queue.lift_idle_pauses():
             self.wake.set()
-
-
-def _ended(claim: Claim) -> Outcome | None:
-    """What a batch comes to that is not to be sent any more."""
-    batch = claim.batch
-    if batch.abandoned and batch.at_most_once:
-        return _UNKNOWN
-    if claim.cancelled:
-        return _CANCELLED
-    if batch.expire_at is not None and batch.expire_at <= time.time():
-        return _EXPIRED
-    return None
-
-
-def _settle_all(results: Results, outcome: Outcome) -> None:
-    for position in range(len(results.batch.tokens)):
-        results.settled(position, outcome)
-
-
-def _answered(results: Results) -> bool:
-    """Whether the provider took a message or found fault with the message alone: its credential works again."""
-    if any(name is not None for name in results.message_ids):
-        return True
-    return any(o.kind in {Kind.FAILED, Kind.DEAD} and o.status for o in results.exceptions.values())

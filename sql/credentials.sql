@@ -32,6 +32,13 @@ returning version
 -- name: resume
 delete from pauses where credential = %(provider_id)s
 
+-- name: revive
+-- Devices that were refused while the credential may have been wrong.
+update devices d set state = 'active', failing_reason = '', updated_at = now()
+from credential_routes r
+where r.credential = %(provider_id)s and r.provider = d.provider and r.provider_id = d.provider_id
+  and d.state = 'failing'
+
 -- name: remove
 delete from credentials where provider_id = %(provider_id)s and source = any(%(sources)s) returning provider
 

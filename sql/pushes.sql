@@ -82,7 +82,7 @@ audience as materialized (
 with audience as materialized (
   select d.id, d.provider, d.provider_id, d.environment, d.platform, d.token, d.token_kind
   from devices d
-  where d.id = any (%(device_ids)s::uuid[]) and d.state <> 'dead'
+  where d.id = any (%(device_ids)s::uuid[]) and d.state = 'active'
 ),
 -- include: _routed
 -- include: _accepted
@@ -93,7 +93,7 @@ select id::text from push
 with audience as materialized (
   select d.id, d.provider, d.provider_id, d.environment, d.platform, d.token, d.token_kind
   from devices d
-  where d.user_id = any (%(users)s::text[]) and d.state <> 'dead'
+  where d.user_id = any (%(users)s::text[]) and d.state = 'active'
 ),
 -- include: _routed
 -- include: _accepted
@@ -160,7 +160,7 @@ audience as materialized (
   from members m
   join devices d on d.id = m.device_id
   where d.id > %(cursor)s::uuid and d.id <= (select last from edge)
-    and d.created_at <= to_timestamp(%(send_at)s::float8) and d.state <> 'dead'
+    and d.created_at <= to_timestamp(%(send_at)s::float8) and d.state = 'active'
 ),
 -- include: _routed
 -- include: _moved
@@ -189,7 +189,7 @@ edge as (
 ),
 audience as materialized (
   select id, provider, provider_id, environment, platform, token, token_kind
-  from page where created_at <= to_timestamp(%(send_at)s::float8) and state <> 'dead'
+  from page where created_at <= to_timestamp(%(send_at)s::float8) and state = 'active'
 ),
 -- include: _routed
 -- include: _moved

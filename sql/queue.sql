@@ -137,12 +137,12 @@ judged as materialized (
   -- cancelled push sends nothing again. A dead token that the device has replaced meanwhile is sent again as well.
   select x.batch_id, x.position, x.push_id, x.provider, x.credential, x.reason, x.status, x.due_at, x.proof_at,
          x.counts, r.token, r.device_id,
-         case when v.id is not null and v.provider = x.provider and v.state <> 'dead' then v.token else r.token end
+         case when v.id is not null and v.provider = x.provider and v.state = 'active' then v.token else r.token end
            as next_token,
          case
            when x.outcome in ('retry', 'released') and r.cancelled then 'cancelled'
            when x.outcome in ('retry', 'released') and r.device_id is not null and v.id is null then 'suppressed'
-           when x.outcome = 'dead' and not r.cancelled and v.state <> 'dead' and v.provider = x.provider
+           when x.outcome = 'dead' and not r.cancelled and v.state = 'active' and v.provider = x.provider
                 and v.token <> r.token then 'retry'
            else x.outcome
          end as outcome
@@ -217,10 +217,13 @@ moved as (
   where p.id = n.push_id
 ),
 buried as (
-  -- Only if it was not registered again after the proof: the answer may be old news.
-  update devices v set state = 'dead', failing_reason = j.reason, updated_at = now()
+  -- Only if it was not registered again after the proof: the answer may be old news. 404 and 410 are about the token;
+  -- what else sounds like a dead token may be a wrong credential, and is taken back when the credential changes.
+  update devices v
+  set state = case when j.status in (404, 410) then 'dead' else 'failing' end, failing_reason = j.reason,
+      updated_at = now()
   from judged j, credential_routes r
-  where j.outcome = 'dead' and v.token = j.token and v.provider = j.provider and v.state <> 'dead'
+  where j.outcome = 'dead' and v.token = j.token and v.provider = j.provider and v.state = 'active'
     and v.registered_at < to_timestamp(j.proof_at)
     and r.provider = v.provider and r.provider_id = v.provider_id and r.credential = j.credential
 )
@@ -265,6 +268,26 @@ select pg_try_advisory_lock(hashtext('tocsin.upkeep'))
 
 -- name: upkeep_unlock
 select pg_advisory_unlock(hashtext('tocsin.upkeep'))
+
+-- name: bury_failing_devices
+-- Long refused and not registered again. Not while they are more than a fifth of their credential's devices: then it
+-- is the credential that is wrong. Counting the others stops as soon as they are enough.
+with failing as (
+  select provider, provider_id, count(*) as devices from devices where state = 'failing' group by 1, 2
+),
+few as (
+  select f.provider, f.provider_id from failing f
+  where f.devices * 4 <= (
+    select count(*) from (
+      select from devices d
+      where d.provider = f.provider and d.provider_id = f.provider_id and d.state = 'active'
+      limit (select 4 * f.devices)) others)
+)
+update devices d set state = 'dead', updated_at = now()
+where d.id in (
+  select v.id from devices v join few on few.provider = v.provider and few.provider_id = v.provider_id
+  where v.state = 'failing' and v.updated_at < now() - make_interval(days => %(days)s)
+  limit %(most)s)
 
 -- name: remove_dead_devices
 delete from devices where id in (

@@ -310,7 +310,7 @@ CREATE UNIQUE INDEX credentials_default ON public.credentials USING btree (provi
 
 CREATE INDEX device_topics_device ON public.device_topics USING btree (device_id, topic);
 
-CREATE INDEX devices_dead ON public.devices USING btree (id) WHERE (state = 'dead'::text);
+CREATE INDEX devices_troubled ON public.devices USING btree (state, id) WHERE (state <> 'active'::text);
 
 CREATE INDEX devices_user ON public.devices USING btree (user_id, id);
 

@@ -151,6 +151,7 @@ async def upkeep(database: Database, *, outcome_days: int, dead_device_days: int
             old = {"days": outcome_days, "before": before}
             await _remove(connection, _QUERIES.remove_old_pushes, old)
             await _remove(connection, _QUERIES.remove_old_receipts, {"days": outcome_days})
+            await _remove(connection, _QUERIES.bury_failing_devices, {"days": dead_device_days})
             await _remove(connection, _QUERIES.remove_dead_devices, {"days": dead_device_days})
         finally:
             await connection.execute(_QUERIES.upkeep_unlock)

@@ -199,7 +199,7 @@ class ApnsProvider:
         try:
             await pool.warm_up()
         except ConnectFailed as error:
-            steps["connect"] = str(error)
+            steps["connect"] = f"no connection: {error} ({self._services[place].where})"
             return steps
         steps["connect"] = f"ok: {self._services[place].authority.decode()}"
         request = apns_payload.ApnsRequest({}, b'{"aps":{}}', "alert")

@@ -96,6 +96,10 @@ class BatchAttempt(Group):
             return Pause("throttle", seconds=retry_after_seconds)
         return None
 
+    def log_refused_message(self, reason: str, status: int, field: str) -> None:
+        """Log once which fields of the message the service names."""
+        self._log(logging.INFO, "the push service refuses the message", reason, status, field=field)
+
     def _goes_again(self, index: int, answer: Answer, again: Again) -> bool:
         if index in self._repeated or self.cancelled:
             return False
@@ -105,9 +109,10 @@ class BatchAttempt(Group):
         self.send_again(index, answer.connection)
         return True
 
-    def _log(self, level: int, message: str, reason: str, status: int) -> None:
+    def _log(self, level: int, message: str, reason: str, status: int, **more: str) -> None:
         """Log once for a batch and reason, not for each recipient."""
         if reason not in self._logged:
             self._logged.add(reason)
-            facts = {"provider": self.provider, "credential": self.batch.credential, "push_id": self.batch.push_id}
-            _LOG.log(level, message, extra={**facts, "batch": self.batch.id, "reason": reason, "status": status})
+            facts: dict[str, object] = {"provider": self.provider, "credential": self.batch.credential}
+            facts |= {"push_id": self.batch.push_id, "batch": self.batch.id, "reason": reason, "status": status, **more}
+            _LOG.log(level, message, extra=facts)

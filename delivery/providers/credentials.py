@@ -13,7 +13,8 @@ from delivery.providers.credential_fields import CredentialError, CredentialFiel
 from storage.credentials import NewCredential
 
 _PROVIDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
-_NOT_HERE = ("hms", "webpush", "webhook")
+LATER = ("hms", "webpush", "webhook")
+"""Providers that devices and payloads may have, and that no credential of this version serves."""
 _APNS_ALONE = (
     "key",
     "key_id",
@@ -42,7 +43,7 @@ def checked(fields: CredentialFields) -> NewCredential:
     """Check fields; CredentialError, or UnsupportedCredentialError for what this version does not serve."""
     if not _PROVIDER_ID.fullmatch(fields.provider_id):
         raise CredentialError("1 to 100 letters, digits and . _ @ - are expected", "provider_id")
-    if fields.provider in _NOT_HERE:
+    if fields.provider in LATER:
         raise UnsupportedCredentialError(f"{fields.provider} is not available in this version", "provider")
     if fields.provider == "apns":
         _refuse(fields, _FCM_ALONE)
@@ -72,4 +73,4 @@ def _refuse(fields: CredentialFields, foreign: tuple[str, ...]) -> None:
             raise CredentialError(f"not a field of {fields.provider}", name)
 
 
-__all__ = ["CredentialError", "CredentialFields", "UnsupportedCredentialError", "checked", "parse_credential"]
+__all__ = ["LATER", "CredentialError", "CredentialFields", "UnsupportedCredentialError", "checked", "parse_credential"]

@@ -17,7 +17,7 @@ from delivery.providers.fcm_message import FcmMessage
 from delivery.providers.fcm_reactions import QUOTA_BACKOFF_SECONDS, SERVER_BACKOFF_SECONDS, reaction, read_refusal
 from delivery.providers.google_token import AccessTokens, TokenError
 from delivery.providers.httpx_transport import HttpxTransport
-from delivery.providers.origins import proxy_url, service
+from delivery.providers.origins import proxy_url, service, where
 from delivery.providers.probe import ask
 from delivery.providers.reactions import Pausing, retry_after
 from delivery.providers.transport import Transport
@@ -94,6 +94,8 @@ class FcmAttempt(BatchAttempt):
         wait = retry_after(answer.header(b"retry-after"), time.time()) if kind is Kind.RETRY else None
         if row.pausing is Pausing.THROTTLE and wait is None:
             wait = QUOTA_BACKOFF_SECONDS
+        if kind is Kind.FAILED and refusal.field:
+            self.log_refused_message(refusal.reason, answer.status, refusal.field)
         pause = self.pause(row.pausing, "", wait)
         outcome = Outcome(
             kind,
@@ -170,6 +172,7 @@ class FcmProvider:
         secrets = msgspec.json.decode(credential.secrets, type=FcmSecrets)
         way = settings.way
         self._project = settings.project_id
+        self._issuer = where(settings.token_uri, way.proxy)
         self._service = service(HOST, way, secrets.proxy_user)
         if way.max_connections:
             options = msgspec.structs.replace(options, max_connections=way.max_connections)
@@ -226,13 +229,14 @@ class FcmProvider:
         try:
             token = await self.tokens.wait()
         except TokenError as error:
-            steps["authorization"] = f"{'refused' if error.refused else 'no answer'}: {error.reason}"
+            seen = "refused" if error.refused else "no answer"
+            steps["authorization"] = f"{seen}: {error.reason} ({self._issuer})"
             return steps
         steps["authorization"] = "ok: access token fetched"
         try:
             await self._pool().warm_up()
         except ConnectFailed as error:
-            steps["connect"] = str(error)
+            steps["connect"] = f"no connection: {error} ({self._service.where})"
             return steps
         steps["connect"] = f"ok: {self._service.authority.decode()}"
         steps["request"] = _verdict(await ask(self._pool(), self.head(token), _CHECK))

@@ -3,6 +3,7 @@
 Source: https://firebase.google.com/docs/cloud-messaging/error-codes
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -49,10 +50,11 @@ TABLE: Mapping[tuple[int, str], Reaction] = MappingProxyType(
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """What an answer that is not 200 says: its row in the table, and FCM's own word for it."""
+    """What an answer that is not 200 says: its row in the table, FCM's own word for it, the fields it finds wrong."""
 
     row: str
     reason: str
+    field: str = ""
 
 
 class _Detail(msgspec.Struct):
@@ -86,6 +88,10 @@ _SILENT = _Error()
 _TARGET_FIELDS = ("message.token", "message.fid")
 _TARGET_QUOTAS = ("device", "token", "registration", "topic")
 _MAX_REASON = 64
+_MAX_FIELDS = 5
+_MAX_FIELD = 100
+_FIELD = re.compile(r"[A-Za-z_]+(?:\[[0-9]+\])?(?:\.[A-Za-z_]+(?:\[[0-9]+\])?)*", re.ASCII)
+_BELOW_DATA = re.compile(r"(?<=\bdata)[.\[].*")
 
 
 def read_refusal(status: int, body: bytes) -> Refusal:
@@ -102,7 +108,7 @@ def read_refusal(status: int, body: bytes) -> Refusal:
         row = reason
     elif status == 429 and _limits_target(error):
         row = TARGET_QUOTA
-    return Refusal(row, reason)
+    return Refusal(row, reason, _fields(error))
 
 
 def reaction(status: int, row: str) -> Reaction:
@@ -120,6 +126,13 @@ def _read_error(body: bytes) -> _Error:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _SILENT
     return _Error(loose.status, loose.message)
+
+
+def _fields(error: _Error) -> str:
+    """Return the names of the fields at fault. What is below `data` is the caller's own words, and left out."""
+    named = (str(violation.get("field", "")) for detail in error.details for violation in detail.fieldViolations)
+    fields = dict.fromkeys(_BELOW_DATA.sub("", name) for name in named if len(name) <= _MAX_FIELD)
+    return ",".join([name for name in fields if _FIELD.fullmatch(name)][:_MAX_FIELDS])
 
 
 def _names_target(error: _Error) -> bool:

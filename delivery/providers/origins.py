@@ -19,12 +19,13 @@ from delivery.providers.credential_fields import Way
 
 
 class Service(msgspec.Struct, frozen=True):
-    """An origin and what goes into the head of every request to it."""
+    """An origin, what goes into the head of every request to it, and where it is, for an operator to read."""
 
     origin: Origin
     scheme: bytes
     authority: bytes
     prefix: bytes
+    where: str
 
 
 def service(base_url: str, way: Way, proxy_user: str, certificate: tuple[str, str] | None = None) -> Service:
@@ -40,7 +41,23 @@ def service(base_url: str, way: Way, proxy_user: str, certificate: tuple[str, st
     authority = named if parts.port is None else f"{named}:{port}"
     tls = _tls(way.tls_ca, certificate) if secure else None
     origin = Origin(host, port, tls, proxy=_proxy(way.proxy, proxy_user))
-    return Service(origin, parts.scheme.encode(), authority.encode(), parts.path.rstrip("/").encode())
+    prefix = parts.path.rstrip("/").encode()
+    return Service(
+        origin, parts.scheme.encode(), authority.encode(), prefix, where(way.endpoint or base_url, way.proxy)
+    )
+
+
+def where(url: str, proxy: str = "") -> str:
+    """Host and port of a URL, and of the proxy on the way there; never a user or password."""
+    there = _host_and_port(url)
+    return f"{there} through proxy {_host_and_port(proxy)}" if proxy else there
+
+
+def _host_and_port(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    named = f"[{host}]" if ":" in host else host
+    return f"{named}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
 
 
 def proxy_url(way: Way, proxy_user: str) -> str:

@@ -26,7 +26,7 @@ create table devices (
 
 create index devices_user on devices (user_id, id);
 -- of the id alone: a column that registering changes, even in a partial index, would end in-page (HOT) updates
-create index devices_dead on devices (id) where state = 'dead';
+create index devices_troubled on devices (state, id) where state <> 'active';
 
 -- The fan-out direction leads: a page of a topic is one index range.
 create table device_topics (

@@ -268,3 +268,25 @@ async def test_the_batches_of_a_removed_credential_end(world: World, apns: ApnsE
         status = await world.reached(uid, "done")
     assert status["reasons"][0]["reason"] == "CredentialRemoved"
     assert apns.counters().requests == 0
+
+
+async def test_a_wrong_credential_stops_by_itself_and_costs_no_device(world: World, apns: ApnsEmulator) -> None:
+    await world.registered(200, "test")
+    apns.set_faults([{"action": {"status": 400, "reason": "BadDeviceToken"}}])
+    async with world.worker():
+        uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
+        status = await world.reached(uid, "paused", "done")
+        dead = await world.database.values(b"select 1 from devices where state = 'dead'", {})
+        assert dead == []
+        if status["state"] == "paused":
+            assert status["paused"][0]["reason"] == "BadDeviceToken"
+        async with asyncio.timeout(15):
+            while await world.database.values(b"select 1 from batches where claimed_by is not null", {}):
+                pass
+        assert await world.database.values(b"select 1 from pauses", {})
+        apns.set_faults([])
+        await credentials.put(world.database, world.vault, parse_credential(apns_params(apns)))
+        world._context().hints.credentials()
+        await world.reached(uid, "done")
+        again = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
+        assert ledger(await world.reached(again, "done")) == {"planned": 200, "accepted": 200}

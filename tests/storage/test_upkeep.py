@@ -70,3 +70,15 @@ async def test_one_process_at_a_time_does_the_upkeep(database: Database) -> None
         await queue.upkeep(database, outcome_days=30, dead_device_days=7)
         assert await count(database, b"pg_class where relname ~ '^outcomes_[0-9]{8}$'") == 0
         await other.execute(b"select pg_advisory_unlock_all()")
+
+
+@pytest.mark.parametrize(("healthy", "left"), [(8, 0), (7, 2)])
+async def test_failing_devices_are_buried_only_while_they_are_few(database: Database, healthy: int, left: int) -> None:
+    for state, devices in (("failing", 2), ("active", healthy)):
+        await database.execute(
+            b"insert into devices (id, provider, platform, token, state, updated_at) select gen_random_uuid(), 'apns',"
+            b" 'ios', md5(random()::text), %(state)s, now() - interval '8 days' from generate_series(1, %(devices)s)",
+            {"state": state, "devices": devices},
+        )
+    await queue.upkeep(database, outcome_days=30, dead_device_days=7)
+    assert await count(database, b"devices where state = 'failing'") == left

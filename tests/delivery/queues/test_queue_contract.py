@@ -251,9 +251,22 @@ async def test_a_raw_token_that_is_dead_takes_its_device_out_as_well(database: D
     await register(database, "aa")
     await accept(database, "aa")
     worker = queue()
-    dead = Outcome(Kind.DEAD, "BadDeviceToken", 400, proof_at=time.time())
+    dead = Outcome(Kind.DEAD, "Unregistered", 410, proof_at=time.time())
     await worker.settle([finished(claim, {0: dead}) for claim in await worker.claim(ROOM, [])])
     assert await database.values(b"select state from devices", {}) == [("dead",)]
+
+
+async def test_a_refusal_that_may_be_the_credentials_fault_does_not_bury_the_device(
+    database: Database, queue: MakeQueue
+) -> None:
+    device = await register(database, "aa")
+    await accept_devices(database, a_push(), [device], None, 500)
+    worker = queue()
+    bad = Outcome(Kind.DEAD, "BadDeviceToken", 400, proof_at=time.time())
+    await worker.settle([finished(claim, {0: bad}) for claim in await worker.claim(ROOM, [])])
+    assert await database.values(b"select state, failing_reason from devices", {}) == [("failing", "BadDeviceToken")]
+    assert await accept_devices(database, later := a_push(), [device], None, 500)
+    assert await ledger(database, later.uid) == {}, "nor is it sent to"
 
 
 async def test_a_device_that_changed_its_token_gets_the_push_at_the_new_one(
