@@ -205,13 +205,6 @@ edge as (select null::uuid as last, false as more),
 -- include: _enqueued
 select state from push
 
--- name: plan_expired
--- The time of a push ran out before its audience was read: nothing is planned, nothing is sent.
-update pushes
-set state = case when planned > settled then 'sending' else 'done' end, audience = null, planned_at = now(),
-    finished_at = case when planned = settled then now() end
-where id = %(push_id)s and state in ('scheduled', 'planning')
-
 -- name: next_plan_at
 select extract(epoch from min(plan_at) - now())::float8 from pushes where state in ('scheduled', 'planning')
 

@@ -3,20 +3,34 @@
 select pg_notify(w.channel, w.payload) from unnest(%(channels)s::text[], %(payloads)s::text[]) w (channel, payload)
 
 -- name: _claimed
-returning b.id, b.push_id::text, b.provider, b.credential, b.environment, b.scope, b.target, b.lane, b.attempt,
-          extract(epoch from b.first_attempt_at)::float8 as first_attempt_at,
-          extract(epoch from now())::float8 as claimed_at,
-          extract(epoch from b.expire_at)::float8 as expire_at,
-          p.delivery = 'at_most_once' as at_most_once, p.state = 'cancelled' as cancelled, f.abandoned,
-          convert_to(b.tokens, 'UTF8') as tokens,
-          case when b.push_id = any (%(known)s::uuid[]) then null else p.request end as request
+-- Shaped so that no plan can join whole tables: ids as one array, and each batch's push fetched by its key. What is
+-- claimed is few, but a generic plan expects hundreds, and merged both tables for a single batch (18 ms).
+taken as (
+  update batches b
+  set due_at = now() + make_interval(secs => %(lease_seconds)s), claimed_by = %(worker)s, attempt = b.attempt + 1,
+      first_attempt_at = coalesce(b.first_attempt_at, now())
+  where b.id = any (array(select id from picked))
+  returning b.*
+)
+select t.id, t.push_id::text, t.provider, t.credential, t.environment, t.scope, t.target, t.lane, t.attempt,
+       extract(epoch from t.first_attempt_at)::float8 as first_attempt_at,
+       extract(epoch from now())::float8 as claimed_at,
+       extract(epoch from t.expire_at)::float8 as expire_at,
+       p.delivery = 'at_most_once' as at_most_once, p.state = 'cancelled' as cancelled, k.abandoned,
+       convert_to(t.tokens, 'UTF8') as tokens,
+       case when t.push_id = any (%(known)s::uuid[]) then null else p.request end as request
+from taken t
+join picked k on k.id = t.id
+cross join lateral (select delivery, state, request from pushes where id = t.push_id offset 0) p
 
 -- name: claim
 -- For each credential until its limit of recipients is reached, urgent lane first, oldest first. A claim is a lease: `due_at`
 -- moves to its end, and whoever finds it due again finds `claimed_by` set and knows that it was abandoned.
 with wanted as (
   select w.credential, w.recipients, least(w.recipients, 256) as batches
-  from unnest(%(credentials)s::text[], %(limits)s::integer[]) w (credential, recipients)
+  -- JSON, because PostgreSQL guesses its rows alike with and without the value, and so settles on a generic plan;
+  -- with two arrays it planned each claim anew (0.33 of 0.45 ms)
+  from jsonb_to_recordset(%(room)s::jsonb) w (credential text, recipients integer)
   where not exists (select from pauses z where z.credential = w.credential and z.scope = '')
 ),
 found as (
@@ -34,12 +48,8 @@ found as (
     limit w.batches
     for update skip locked
   ) b
-)
-update batches b
-set due_at = now() + make_interval(secs => %(lease_seconds)s), claimed_by = %(worker)s, attempt = b.attempt + 1,
-    first_attempt_at = coalesce(b.first_attempt_at, now())
-from found f, pushes p
-where b.id = f.id and f.ahead < f.recipients and p.id = b.push_id
+),
+picked as materialized (select id, abandoned from found where ahead < recipients),
 -- include: _claimed
 
 -- name: claim_probe
@@ -61,12 +71,8 @@ found as (
     where q.credential = z.credential and (z.scope = '' or q.scope = z.scope) and q.due_at <= now()
     order by q.lane, q.due_at limit 1 for update skip locked
   ) b
-)
-update batches b
-set due_at = now() + make_interval(secs => %(lease_seconds)s), claimed_by = %(worker)s, attempt = b.attempt + 1,
-    first_attempt_at = coalesce(b.first_attempt_at, now())
-from found f, pushes p
-where b.id = f.id and p.id = b.push_id
+),
+picked as materialized (select id, abandoned from found),
 -- include: _claimed
 
 -- name: lift_idle_pauses
@@ -104,6 +110,42 @@ select id::text from pushes where id = any (%(pushes)s::uuid[]) and state = 'can
 -- name: lock_pushes
 -- In one order, so that two settlements never wait for each other.
 select id from pushes where id = any (%(pushes)s::uuid[]) order by id for update
+
+-- name: settle_accepted
+-- The common case, every recipient accepted: a quarter of the work of `settle`, which does the same and more. It needs
+-- no statement before it, because nothing here reads a push's state but the update itself, from the row as it is then.
+-- The pushes are locked first, in one order, as there.
+with locked as materialized (
+  select id from pushes where id = any (%(pushes)s::uuid[]) order by id for update
+),
+done as materialized (
+  delete from batches b
+  using unnest(%(batches)s::bigint[], %(attempts)s::integer[], %(started)s::float8[], %(message_ids)s::bytea[])
+    g (batch_id, attempt, started_at, message_ids)
+  where b.id = g.batch_id and b.attempt = g.attempt and b.claimed_by = %(worker)s and (select count(*) from locked) > 0
+  returning b.*, g.started_at, g.message_ids
+),
+recorded as (
+  insert into outcomes (push_id, batch_id, provider, credential, environment, attempt, started_at, device_ids, tokens,
+                        message_ids, positions, outcomes, reasons, statuses)
+  select push_id, id, provider, credential, environment, attempt, to_timestamp(started_at), device_ids,
+         case when device_ids is null then tokens end, message_ids, '{}', '{}', '{}', '{}'
+  from done
+),
+ledger as (
+  update push_ledger l set accepted = l.accepted + c.accepted
+  from (select push_id, provider, sum(recipient_count) as accepted from done group by push_id, provider) c
+  where l.push_id = c.push_id and l.provider = c.provider
+),
+moved as (
+  update pushes p
+  set settled = p.settled + n.settled,
+      state = case when p.state = 'sending' and p.settled + n.settled = p.planned then 'done' else p.state end,
+      finished_at = case when p.state in ('sending', 'cancelled') and p.settled + n.settled = p.planned then now() end
+  from (select push_id, sum(recipient_count) as settled from done group by push_id) n
+  where p.id = n.push_id
+)
+select id from done
 
 -- name: settle
 -- Batches that are still ours leave the queue; what came of them moves to the record, the ledger and the devices in
@@ -236,14 +278,10 @@ with found as (
   from batches q
   where q.due_at <= now()
     and (q.expire_at <= now() or not exists (select from credentials c where c.provider_id = q.credential))
-  limit 100
+  limit 200
   for update skip locked
-)
-update batches b
-set due_at = now() + make_interval(secs => %(lease_seconds)s), claimed_by = %(worker)s, attempt = b.attempt + 1,
-    first_attempt_at = coalesce(b.first_attempt_at, now())
-from found f, pushes p
-where b.id = f.id and p.id = b.push_id
+),
+picked as materialized (select id, abandoned from found),
 -- include: _claimed
 
 -- name: next_due

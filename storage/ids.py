@@ -6,12 +6,15 @@ from uuid import UUID
 
 
 def new_id() -> str:
-    """Return a new UUIDv7 in canonical text form: 48 bits of Unix milliseconds, then 74 random bits."""
-    value = int.from_bytes(os.urandom(16), "big")
-    value = (value & ((1 << 80) - 1)) | (time.time_ns() // 1_000_000 << 80)
-    value = (value & ~(0xF << 76)) | (7 << 76)
-    value = (value & ~(0x3 << 62)) | (2 << 62)
-    return str(UUID(int=value))
+    """Return a new UUIDv7 in canonical text form: Unix milliseconds, 12 bits of a millisecond, 62 random bits.
+
+    The 12 bits (RFC 9562 section 6.2, method 3) keep the ids that a process makes one after another in that order,
+    which within a millisecond chance would decide.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    random = int.from_bytes(os.urandom(8), "big") >> 2
+    return str(UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | random))
 
 
 def as_id(text: str) -> str | None:

@@ -130,11 +130,6 @@ async def plan_page(connection: Connection, kind: str, parameters: Mapping[str, 
     return row[0] if row else None
 
 
-async def plan_expired(connection: Connection, push_id: str) -> None:
-    """End the planning of a push whose time is over."""
-    await connection.execute(_QUERIES.plan_expired, {"push_id": push_id})
-
-
 async def seconds_to_next_plan(database: Database) -> float | None:
     """How long until a push wants planning, None when none waits; negative when one is late."""
     found = await database.values(_QUERIES.next_plan_at, {})

@@ -63,7 +63,8 @@ class Queue:
 
     async def claim(self, room: Mapping[str, int], known: Sequence[str]) -> list[ClaimedBatch]:
         """Claim batches with about `room[credential]` recipients; `known` are pushes whose request is at hand."""
-        parameters = {"credentials": list(room), "limits": list(room.values()), "known": list(known)}
+        wanted = [{"credential": credential, "recipients": recipients} for credential, recipients in room.items()]
+        parameters = {"room": msgspec.json.encode(wanted).decode(), "known": list(known)}
         return await self._database.rows(_QUERIES.claim, self._own | parameters, ClaimedBatch)
 
     async def claim_probe(self, credentials: Sequence[str], known: Sequence[str]) -> list[ClaimedBatch]:
@@ -84,6 +85,11 @@ class Queue:
         """Write what came of these batches, all or nothing; the ids of those that were still ours."""
         parameters = msgspec.structs.asdict(settlement)
         pushes = {"pushes": sorted(parameters.pop("pushes"))}
+        if not settlement.x_batches:
+            return {
+                row[0]
+                for row in await self._database.values(_QUERIES.settle_accepted, {**self._own, **parameters, **pushes})
+            }
         async with self._database.transaction() as connection:
             await connection.execute(_QUERIES.lock_pushes, pushes)
             return {row[0] for row in await values(connection, _QUERIES.settle, self._own | parameters)}

@@ -290,3 +290,14 @@ async def test_a_wrong_credential_stops_by_itself_and_costs_no_device(world: Wor
         await world.reached(uid, "done")
         again = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
         assert ledger(await world.reached(again, "done")) == {"planned": 200, "accepted": 200}
+
+
+async def test_a_push_that_expires_while_it_waits_is_counted_whole(world: World, apns: ApnsEmulator) -> None:
+    await world.registered(50, "test")
+    uid = await world.send(
+        recipient={"channels": ["test"]}, notification={"apns": APNS}, expire_at=int(time.time()) + 3600
+    )
+    await world.database.execute(b"update pushes set expire_at = now() - interval '1 second'", {})
+    async with world.worker():
+        assert ledger(await world.reached(uid, "done")) == {"planned": 50, "expired": 50}
+    assert apns.counters().requests == 0

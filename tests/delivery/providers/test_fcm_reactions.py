@@ -1,5 +1,6 @@
 """Every row of FCM's reaction table, over the wire."""
 
+import logging
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -70,6 +71,40 @@ ROWS: list[tuple[dict[str, Any], Outcome]] = [
     ({"status": 599, "body": "{}"}, Outcome(Kind.RETRY, "HTTP_599", 599)),
     ({"status": 200, "html": True}, Outcome(Kind.UNKNOWN, "UnreadableAnswer", 200)),
 ]
+
+
+@pytest.mark.parametrize(
+    ("named", "logged"),
+    [
+        (["message.android.ttl"], "message.android.ttl"),
+        (["message.android.ttl", "message.apns.payload"], "message.android.ttl,message.apns.payload"),
+        (["message.data[0].value"], "message.data"),
+        (["message.data.secret", "message.android.data.secret"], "message.data,message.android.data"),
+        (["message.database.x"], "message.database.x"),
+        (["message", "the secret text", "x" * 101], "message"),
+    ],
+)
+async def test_a_refused_message_is_logged_once_with_its_fields_and_none_of_its_text(
+    fcm: FcmProvider, fcm_emulator: FcmEmulator, caplog: pytest.LogCaptureFixture, named: list[str], logged: str
+) -> None:
+    violations = [{"field": field, "description": "secret"} for field in named]
+    details = [{"@type": BAD_REQUEST, "fieldViolations": violations}]
+    fcm_emulator.set_faults([fault({"reason": "INVALID_ARGUMENT", "details": details})])
+    with caplog.at_level(logging.INFO, "delivery.providers"):
+        await send(fcm, batch_of(3), FCM_MESSAGE)
+    (record,) = [each for each in caplog.records if "refuses the message" in each.getMessage()]
+    facts = vars(record)
+    assert (facts["reason"], facts["status"], facts["field"]) == ("INVALID_ARGUMENT", 400, logged)
+    assert "secret" not in str(facts)
+
+
+async def test_a_dead_token_is_no_line_in_the_log(
+    fcm: FcmProvider, fcm_emulator: FcmEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    fcm_emulator.set_faults([fault(violation("message.token"))])
+    with caplog.at_level(logging.INFO, "delivery.providers"):
+        await send(fcm, batch_of(), FCM_MESSAGE)
+    assert not [each for each in caplog.records if "refuses" in each.getMessage()]
 
 
 @pytest.mark.parametrize(("action", "expected"), ROWS)

@@ -1,6 +1,7 @@
 """Sending to an emulated FCM: access tokens, bodies, and the failures of the wire."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import msgspec
@@ -170,6 +171,23 @@ async def test_a_check_says_that_the_credential_is_accepted(fcm: FcmProvider, fc
 
 async def test_a_check_says_what_google_refuses(fcm: FcmProvider, fcm_emulator: FcmEmulator) -> None:
     fcm_emulator.set_faults([fault({"status": 400, "body": '{"error":"invalid_grant"}'}, path_prefix="/token")])
-    assert await fcm.check() == {"authorization": "refused: invalid_grant"}
+    (authorization,) = (await fcm.check()).values()
+    assert re.fullmatch(r"refused: invalid_grant \(127\.0\.0\.1:[0-9]+\)", authorization)
     fcm_emulator.set_faults([fault({"reason": "PERMISSION_DENIED"})])
     assert (await fcm.check())["request"] == "refused: PERMISSION_DENIED 403"
+
+
+async def test_a_check_says_from_where_no_access_token_came(fcm_emulator: FcmEmulator) -> None:
+    params = fcm_params(fcm_emulator)
+    params["service_account"] = params["service_account"] | {"token_uri": "http://127.0.0.1:1/token"}
+    async with FcmProvider(stored(params)) as provider:
+        assert await provider.check() == {"authorization": "no answer: TransportError (127.0.0.1:1)"}
+
+
+@pytest.mark.parametrize("transport", ["http2", "httpx"])
+async def test_a_check_says_where_it_could_not_connect_to(fcm_emulator: FcmEmulator, transport: str) -> None:
+    params = fcm_params(fcm_emulator, endpoint="http://127.0.0.1:1", transport=transport)
+    async with FcmProvider(stored(params)) as provider:
+        connect = (await provider.check())["connect"]
+    assert connect.startswith("no connection: ")
+    assert connect.endswith(" (127.0.0.1:1)")

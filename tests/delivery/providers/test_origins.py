@@ -31,6 +31,19 @@ def test_an_endpoint_without_tls_is_reached_without_it() -> None:
     assert (found.origin.port, found.origin.tls, found.scheme) == (80, None, b"http")
 
 
+@pytest.mark.parametrize(
+    ("way", "place"),
+    [
+        (Way(), "api.push.apple.com:443"),
+        (Way(endpoint="http://sink"), "sink:80"),
+        (Way(endpoint="https://[::1]:8443/apns"), "[::1]:8443"),
+        (Way(proxy="http://proxy:3128"), "api.push.apple.com:443 through proxy proxy:3128"),
+    ],
+)
+def test_where_a_service_is_can_be_read(way: Way, place: str) -> None:
+    assert service(HOST, way, "me:secret").where == place
+
+
 def test_a_proxy_gets_its_user_and_password() -> None:
     found = service(HOST, Way(proxy="http://proxy:8080"), "me:p@ss").origin.proxy
     assert found is not None
