@@ -71,7 +71,9 @@ class Worker:
                 ):
                     await stop.wait()
                 _LOG.info("stopping", extra={"batches_in_flight": sender.in_flight})
-                await sender.stop(self._options.shutdown_seconds)
+                await sender.stop(self._options.shutdown_seconds * 0.7)
+                # what has not answered by now is reported as unknown and settled, before somebody loses patience
+                registry.drain_seconds = self._options.shutdown_seconds * 0.1
 
     async def _load(self) -> list[credentials.StoredCredential]:
         return await credentials.load(self._database, self._vault)

@@ -44,7 +44,7 @@ class Registry:
     ) -> None:
         self._load = load
         self._build = build
-        self._drain_seconds = drain_seconds
+        self.drain_seconds = drain_seconds  # how long a provider that is replaced, or closed at the end, may take
         self._lock = asyncio.Lock()
         self._versions: dict[str, tuple[float, int]] = {}
         self._providers: dict[str, Provider] = {}
@@ -110,7 +110,7 @@ class Registry:
 
     async def _drain(self, provider_id: str, provider: Provider) -> None:
         try:
-            await provider.close(self._drain_seconds)
+            await provider.close(self.drain_seconds)
         except Exception:
             _LOG.exception("a provider did not close", extra={"provider_id": provider_id})
 
