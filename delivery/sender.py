@@ -23,6 +23,8 @@ from storage.database import DatabaseUnavailableError
 
 _LOG = logging.getLogger(__name__)
 _OUTAGE_SECONDS = 0.5
+_URGENT_SECONDS = 0.01  # how often a busy sender looks for urgent batches
+_URGENT_ROOM = 1000
 
 
 class SenderOptions(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class Sender:
         self._in_flight: dict[int, InFlight] = {}
         self._paces: dict[str, Pace] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._claimed_at = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
         self._pausing: set[asyncio.Task[None]] = set()
@@ -124,9 +127,15 @@ class Sender:
 
     async def _claim(self) -> list[Claim]:
         room = self._room()
-        if not room:
+        now = time.monotonic()
+        if room:
+            self._claimed_at = now
+            return await self._queue.claim(room, self._messages.known())
+        if now - self._claimed_at < _URGENT_SECONDS:
             return []
-        return await self._queue.claim(room, self._messages.known())
+        self._claimed_at = now  # all are busy: what is urgent goes before what they hold
+        urgent = dict.fromkeys(self._registry.ids(), _URGENT_ROOM)
+        return await self._queue.claim(urgent, self._messages.known(), only_urgent=True) if urgent else []
 
     def _room(self) -> dict[str, int]:
         """How many recipients to claim for each credential, by what each has sent lately and what it holds.

@@ -38,7 +38,7 @@ found as (
          sum(b.recipient_count) over (partition by w.credential order by b.lane, b.due_at, b.id) - b.recipient_count
            as ahead
   from wanted w
-  cross join unnest('{0,1,2}'::smallint[]) l (lane)
+  cross join unnest(%(lanes)s::smallint[]) l (lane)
   cross join lateral (
     select q.id, q.claimed_by, q.lane, q.due_at, q.recipient_count
     from batches q

@@ -1,6 +1,7 @@
 """The way to PostgreSQL: a pool of autocommit connections, typed rows, and what a failure there means."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
@@ -9,6 +10,8 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import kwargs_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+_OPEN_SECONDS = 30.0
 
 Row = TypeVar("Row")
 Params = Mapping[str, object]
@@ -55,6 +58,7 @@ class Database:
             open=False,
             timeout=10.0,
             max_waiting=1000,
+            reconnect_timeout=2.0,  # then begin anew: its waits double, and would outlast a short outage many times
         )
 
     def __repr__(self) -> str:
@@ -66,12 +70,26 @@ class Database:
         return self._url
 
     async def __aenter__(self) -> Self:
+        await self._reach()
         try:
-            await self._pool.open(wait=True, timeout=30.0)
+            await self._pool.open(wait=True, timeout=_OPEN_SECONDS)
         except PoolTimeout as error:
             await self._pool.close()
-            raise DatabaseUnavailableError("no connection within 30 seconds") from error
+            raise DatabaseUnavailableError(f"no connection within {_OPEN_SECONDS:.0f} seconds") from error
         return self
+
+    async def _reach(self) -> None:
+        """Wait for the database to accept a connection, trying often: it may just be starting."""
+        end = time.monotonic() + _OPEN_SECONDS
+        while True:
+            try:
+                await (await AsyncConnection.connect(self._url, connect_timeout=5)).close()
+            except psycopg.OperationalError as error:
+                if time.monotonic() > end:
+                    raise DatabaseUnavailableError(f"no connection within {_OPEN_SECONDS:.0f} seconds") from error
+                await asyncio.sleep(0.2)
+            else:
+                return
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._pool.close()

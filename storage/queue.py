@@ -61,10 +61,13 @@ class Queue:
         self._database = database
         self._own: dict[str, object] = {"worker": worker_id, "lease_seconds": lease_seconds}
 
-    async def claim(self, room: Mapping[str, int], known: Sequence[str]) -> list[ClaimedBatch]:
+    async def claim(
+        self, room: Mapping[str, int], known: Sequence[str], *, only_urgent: bool = False
+    ) -> list[ClaimedBatch]:
         """Claim batches with about `room[credential]` recipients; `known` are pushes whose request is at hand."""
         wanted = [{"credential": credential, "recipients": recipients} for credential, recipients in room.items()]
-        parameters = {"room": msgspec.json.encode(wanted).decode(), "known": list(known)}
+        lanes = [0] if only_urgent else [0, 1, 2]
+        parameters = {"room": msgspec.json.encode(wanted).decode(), "known": list(known), "lanes": lanes}
         return await self._database.rows(_QUERIES.claim, self._own | parameters, ClaimedBatch)
 
     async def claim_probe(self, credentials: Sequence[str], known: Sequence[str]) -> list[ClaimedBatch]:

@@ -25,12 +25,25 @@ class UnsupportedCredentialError(CredentialError):
 class CredentialFields(msgspec.Struct, kw_only=True):
     """Everything that a credential can be given, for all providers; what belongs to another provider is refused.
 
-    APNs: `key` (the .p8 text), `key_id`, `team_id`, `bundle_id`; or `certificate` (PEM of certificate and key, or a p12
-    in base64) with `certificate_password`; `environment` (production, sandbox); `content_available` and
-    `mutable_content` as defaults. FCM: `service_account` (JSON object or its text), `include_notification` (false: data
-    messages). Both: `endpoint` (base URL instead of the provider's), `tls_ca` (PEM to trust instead of the system's
-    authorities), `proxy` (http://user:password@host:port), `transport`, `max_connections`, `default` (true makes it the
-    provider's default credential).
+    provider_id: its name: 1 to 100 letters, digits and . _ @ -
+    provider: apns or fcm
+    default: true makes it the provider's default credential
+    endpoint: base URL instead of the provider's own
+    tls_ca: certificates in PEM form to trust instead of the system's authorities
+    proxy: http://user:password@host:port
+    transport: http2 (default), or aioapns (APNs), httpx (FCM)
+    max_connections: the most connections of a process, 1 to 1000
+    key: APNs: the text of the .p8 file
+    key_id: APNs: the key's id
+    team_id: APNs: the team's id
+    bundle_id: APNs: the app's id, the topic of pushes that name none
+    certificate: APNs: instead of a key, PEM of certificate and key, or a p12 file in base64
+    certificate_password: APNs: the password of the certificate's key
+    environment: APNs: production (default) or sandbox, for devices that do not say
+    content_available: APNs: a default for payloads that the server builds; it builds none yet
+    mutable_content: APNs: a default for payloads that the server builds; it builds none yet
+    service_account: FCM: the service account's JSON file, as an object or as its text
+    include_notification: FCM: false asks for data messages
     """
 
     provider_id: str

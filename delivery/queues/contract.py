@@ -24,7 +24,7 @@ class Queue(Protocol):
     is all or nothing and is refused for a batch whose lease went to somebody else.
     """
 
-    async def claim(self, room: Mapping[str, int], known: Sequence[str]) -> list[Claim]:
+    async def claim(self, room: Mapping[str, int], known: Sequence[str], *, only_urgent: bool = False) -> list[Claim]:
         """Claim due batches: `room` is credential → recipients; `known` are pushes whose request is at hand."""
 
     async def claim_probe(self, credentials: Sequence[str], known: Sequence[str]) -> list[Claim]:

@@ -17,9 +17,9 @@ class PostgresQueue:
     def __init__(self, queue: storage.Queue) -> None:
         self._queue = queue
 
-    async def claim(self, room: Mapping[str, int], known: Sequence[str]) -> list[Claim]:
+    async def claim(self, room: Mapping[str, int], known: Sequence[str], *, only_urgent: bool = False) -> list[Claim]:
         """Claim due batches: `room` is credential → recipients; `known` are pushes whose request is at hand."""
-        return [_claim(row) for row in await self._queue.claim(room, known)]
+        return [_claim(row) for row in await self._queue.claim(room, known, only_urgent=only_urgent)]
 
     async def claim_probe(self, credentials: Sequence[str], known: Sequence[str]) -> list[Claim]:
         """Claim one batch behind a pause whose next probe is due."""

@@ -142,6 +142,13 @@ async def test_the_urgent_lane_goes_first(database: Database, queue: MakeQueue) 
     assert [claim.batch.lane for claim in claims] == [0]
 
 
+async def test_a_busy_worker_can_claim_what_is_urgent_alone(database: Database, queue: MakeQueue) -> None:
+    for lane in (2, 1, 0):
+        await accept(database, f"0{lane}", lane=lane)
+    claims = await queue().claim(ROOM, [], only_urgent=True)
+    assert [claim.batch.lane for claim in claims] == [0]
+
+
 async def test_one_credentials_work_is_not_claimed_for_another(database: Database, queue: MakeQueue) -> None:
     await accept(database, "aa", provider_id="other")
     assert await queue().claim({"apns": 100}, []) == []
