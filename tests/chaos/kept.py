@@ -1,0 +1,89 @@
+"""Programs that are killed and started again, and the record of their lives."""
+
+import asyncio
+import signal
+import time
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+
+import msgspec
+
+READY_SECONDS = 60.0
+
+
+class Life(msgspec.Struct):
+    """One process from its start to its end; `name` is its `application_name` in the database."""
+
+    name: str
+    started_at: float
+    ended_at: float = float("inf")
+    killed: bool = False
+
+
+class Kept:
+    """A program that is started again whenever it ends."""
+
+    def __init__(self, lives: list[Life], name: str, start: Callable[[str], Awaitable[Process]]) -> None:
+        self._lives = lives
+        self._name = name
+        self._start = start
+        self._process: Process | None = None
+        self._life: Life | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.ready = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        """The name of the process that runs now."""
+        return self._life.name if self._life is not None else ""
+
+    async def run(self, stack: AsyncExitStack) -> None:
+        """Start it and keep it until the stack is left."""
+        self._task = asyncio.create_task(self._keep(), name=f"keep {self._name}")
+        stack.push_async_callback(self._stop)
+        async with asyncio.timeout(READY_SECONDS):
+            await self.ready.wait()
+
+    def kill(self) -> str:
+        """SIGKILL; the name of what was killed."""
+        if self._process is None or self._life is None or self._process.returncode is not None:
+            return ""
+        self._life.killed = True
+        self._life.ended_at = time.time()
+        self.ready.clear()
+        self._process.kill()
+        return self._life.name
+
+    def signal(self, number: signal.Signals) -> Process | None:
+        """Send a signal; the process that got it."""
+        if self._process is None or self._process.returncode is not None:
+            return None
+        self._process.send_signal(number)
+        return self._process
+
+    async def _keep(self) -> None:
+        while True:
+            life = Life(f"{self._name}-{len(self._lives)}", time.time())
+            self._lives.append(life)
+            process = await self._start(life.name)
+            self._process, self._life = process, life
+            try:
+                line = await process.stdout.readline() if process.stdout else b""
+                if line and not life.killed:
+                    self.ready.set()
+                await process.wait()
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+            life.ended_at = min(life.ended_at, time.time())
+            self.ready.clear()
+            if not life.killed:
+                await asyncio.sleep(0.2)  # as a supervisor would: one that cannot start must not spin
+
+    async def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._process is not None:
+            await self._process.wait()

@@ -1,0 +1,31 @@
+"""A sender process as `tocsin serve` runs it, but for its small pages: a kill then finds pushes half planned."""
+
+import asyncio
+
+import msgspec
+
+from delivery.planner import PlannerOptions
+from delivery.worker import Worker
+from server.process import Announce, WorkerOrders, run
+from server.worker_process import options_of
+from storage.database import Database
+from storage.vault import Vault
+
+_PAGE, _AHEAD = 40, 4
+
+
+async def work(orders: WorkerOrders, stop: asyncio.Event, announce: Announce) -> None:
+    """Plan and send until `stop`."""
+    settings = orders.settings
+    planner = PlannerOptions(_PAGE, settings.batch_size, _AHEAD, settings.poll_seconds)
+    async with Database(
+        settings.database_url, max_connections=settings.worker_connections, application=f"tocsin {orders.name}"
+    ) as database:
+        options = msgspec.structs.replace(options_of(settings), planner=planner)
+        worker = Worker(database, Vault(settings.secret_key.encode()), options)
+        announce(b"ready")
+        await worker.run(stop)
+
+
+if __name__ == "__main__":
+    run(WorkerOrders, work)
