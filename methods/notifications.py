@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from delivery.providers.contract import PayloadError
+from delivery.providers.credentials import LATER
 from delivery.providers.payloads import check, explicit_topic
 from methods.errors import BadRequestError, NotAvailableError
 from methods.method import Params
@@ -65,7 +66,7 @@ def payloads_of(notification: Notification, target: str) -> Payloads:
     """Check the payloads as far as it can be done without a credential.
 
     Raises BadRequestError for what a provider would certainly refuse (type, size, reserved keys), and when there is
-    no payload at all; NotAvailableError for the neutral fields.
+    no payload at all; NotAvailableError for the neutral fields, and when nothing but later versions could send it.
     """
     for name in _NEUTRAL:
         if not _absent(getattr(notification, name)):
@@ -79,6 +80,8 @@ def payloads_of(notification: Notification, target: str) -> Payloads:
             check(name, bytes(getattr(notification, name)), target)
         except PayloadError as error:
             raise BadRequestError(error.detail, path=error.path) from None
+    if all(name in LATER for name in given):
+        raise NotAvailableError(f"{given[0]} is not available in this version", path=f"notification.{given[0]}")
     topic = explicit_topic(bytes(notification.apns)) if "apns" in given else ""
     return Payloads(given, topic)
 

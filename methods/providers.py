@@ -23,7 +23,10 @@ class ProviderPutParams(CredentialFields, Params):
 
 
 class ProviderNameParams(Params):
-    """Names a credential."""
+    """Names a credential.
+
+    provider_id: its name
+    """
 
     provider_id: str
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from delivery.providers.credentials import LATER
 from methods.context import Context
 from methods.errors import BadRequestError, ConflictError, NotAvailableError, NotFoundError, TooManyRequestsError
 from methods.method import Empty, Params, Result
@@ -157,7 +158,8 @@ async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads)
     """Refuse a push that no credential could send."""
     if not resolved.provider:
         if not await _any_configured(ctx, payloads.providers):
-            detail = f"no credential for {', '.join(payloads.providers)}; see provider_put"
+            served = [name for name in payloads.providers if name not in LATER]
+            detail = f"no credential for {', '.join(served)}; see provider_put"
             raise NotAvailableError(detail, path="notification")
         return
     if resolved.provider not in payloads.providers:

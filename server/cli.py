@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DatabaseUnavailableError as error:
         return _failed(f"the database cannot be used: {error}. Check TOCSIN_DATABASE_URL and the server it names")
     except _EXPECTED as error:
-        return _failed(_told(error))
+        return _failed(str(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _failed("stopped before it was done")
 
@@ -135,11 +135,6 @@ def _supervise(command: str, found: Settings, environ: Mapping[str, str]) -> int
     if not found.database_url:
         raise SettingsError("TOCSIN_DATABASE_URL: `tocsin work` needs it, the URL of the database that serve uses")
     return asyncio.run(supervisor.work())
-
-
-def _told(error: Exception) -> str:
-    where = getattr(error, "path", "")
-    return f"{where}: {error}" if where else str(error)
 
 
 def _failed(text: str) -> int:

@@ -61,7 +61,8 @@ async def _api_keys(database: Database, settings: Settings) -> Finding:
         return ok("API keys", "one is given by the settings")
     valid = await api_keys.valid_digests(database)
     if not valid:
-        return fail("API keys", "there is none, nobody can call", "run `tocsin key create NAME`, or set TOCSIN_API_KEY")
+        advice = "run `tocsin key create NAME`, unless the hosts that run `tocsin serve` have TOCSIN_API_KEY"
+        return warn("API keys", "there is none in the database, and no TOCSIN_API_KEY here", advice)
     return ok("API keys", f"{len(valid)} valid")
 
 
@@ -96,7 +97,7 @@ async def _try(name: str, stored: StoredCredential) -> Finding:
     except TimeoutError:
         return fail("credentials", f"{name}: no answer", "see that this host may connect to the push service")
     except CredentialError as error:
-        return fail("credentials", f"{name}: {error.path} {error}", "set it anew with provider_put")
+        return fail("credentials", f"{name}: {error}", "set it anew with provider_put")
     bad = [f"{step}: {said}" for step, said in steps.items() if said.partition(":")[0] != "ok"]
     if bad:
         return fail("credentials", f"{name}: {'; '.join(bad)}", "docs/credentials.md says what each step needs")

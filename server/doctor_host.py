@@ -30,7 +30,7 @@ def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         declared = declared_credentials(environ)
     except (CredentialError, UnsupportedCredentialError) as error:
-        yield fail("settings", f"{error.path}: {error}", "correct this variable, or the file it names")
+        yield fail("settings", str(error), "correct this variable, or the file it names")
         return
     if not unknown:
         yield ok("settings", f"understood; they declare {len(declared)} credentials")

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -65,10 +65,28 @@ async def require_migrated(database: Database) -> None:
         raise migrations.MigrationError(f"{len(missing)} migrations are pending: run `tocsin migrate` first")
 
 
+async def require_open(database: Database, settings: Settings, sources: Collection[str]) -> None:
+    """See that the secret key opens one of the credentials of these sources, if there are any; else SettingsError."""
+    sealed = {row.provider_id for row in await credentials.listed(database) if row.source in sources}
+    if not sealed:
+        return
+    opened = await credentials.load(database, Vault(settings.secret_key.encode()))
+    if sealed.isdisjoint(each.provider_id for each in opened):
+        raise SettingsError(
+            "TOCSIN_SECRET_KEY: it opens none of the credentials in the database; set the secret key that sealed them. "
+            "If that is lost, start `tocsin serve` with a credential in its settings (TOCSIN_APNS_…, TOCSIN_FCM_…)"
+        )
+
+
 async def prepare(database: Database, settings: Settings, data: DataDirectory, environ: Mapping[str, str]) -> Prepared:
-    """Migrate, make the first API key, write the declared credentials; the settings hold the secret key by now."""
+    """Migrate, make the first API key, write the declared credentials; the settings hold the secret key by now.
+
+    Raises SettingsError when there are credentials and the secret key opens none.
+    """
     declared = declared_credentials(environ)
     await migrate(database)
+    if not declared:  # a declared one is sealed with this key; emulators' rows are made anew by every start
+        await require_open(database, settings, {"api"})
     new_key = await first_key(database, settings, data)
     vault = Vault(settings.secret_key.encode())
     changed = await credentials.sync_declared(database, vault, declared)

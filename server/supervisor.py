@@ -65,6 +65,7 @@ class Supervisor:
             await preparation.check_reachable(settings.database_url)
             async with Database(settings.database_url, max_connections=1) as database:
                 await preparation.require_migrated(database)
+                await preparation.require_open(database, settings, {"api", "settings", "emulator"})
             await self._run(stack, self._workers(settings))
             _LOG.info("sending", extra={"processes": len(self._children)})
             await self._until_stopped()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec import inspect as types
 
 from methods.errors import BadRequestError
 from methods.method import Method, Params
@@ -33,6 +34,8 @@ _NAMES = {
 }
 _QUOTED = re.compile(r"`([^`]*)`")
 _FIELD = re.compile(r"Object missing required field `(.*)`")
+_NO_CHOICE = "Invalid enum value"
+_STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[[^\]]*\]")
 
 
 def decode(method: Method, body: bytes, *, check_text: bool = True) -> Params:
@@ -47,7 +50,7 @@ def decode(method: Method, body: bytes, *, check_text: bool = True) -> Params:
         if _LONG_NUMBER.search(body):
             _check_integers(params)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from None
+        raise _refusal(str(error), method) from None
     except msgspec.DecodeError as error:
         raise BadRequestError(str(error)) from None
     except RecursionError:
@@ -110,15 +113,47 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _leaves(member, name)
 
 
-def _refusal(text: str) -> BadRequestError:
+def _refusal(text: str, method: Method) -> BadRequestError:
     found = _MESSAGE.fullmatch(text)
     said, path = (found["text"], found["path"] or "") if found else (text, "")
     if missing := _FIELD.fullmatch(said):
         return _required(f"{path}.{missing[1]}" if path else missing[1])
     if said.endswith(", got `null`") and path:
         return _required(path)
+    if said.startswith(_NO_CHOICE):
+        if choices := _choices(method, path):
+            said += f"; expected {_one_of(choices)}"
+        return BadRequestError(said[:1].lower() + said[1:], path=path)
     words = _QUOTED.sub(lambda quoted: _named(quoted[1]), said)
     return BadRequestError(words[:1].lower() + words[1:], path=path)
+
+
+def _one_of(choices: list[str]) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}" if len(choices) > 1 else choices[0]
+
+
+def _choices(method: Method, path: str) -> list[str]:
+    """Return the values that the type declared at this path takes."""
+    kinds = [types.type_info(method.params)]
+    for step in _STEP.finditer(path):
+        kinds = [each for kind in kinds for held in _held(kind, step["name"]) for each in _plain(held)]
+    return [str(value) for kind in kinds if isinstance(kind, types.LiteralType) for value in kind.values]
+
+
+def _held(kind: types.Type, name: str | None) -> list[types.Type]:
+    """Return the type of the member of this name, or of the items when there is none; nothing when there is no such."""
+    if isinstance(kind, types.StructType) and name:
+        return [field.type for field in kind.fields if field.encode_name == name]
+    if isinstance(kind, types.DictType) and not name:
+        return [kind.value_type]
+    return [kind.item_type] if isinstance(kind, types.ListType) and not name else []
+
+
+def _plain(kind: types.Type) -> list[types.Type]:
+    """Return the type without its annotations; for a union its alternatives."""
+    if isinstance(kind, types.Metadata):
+        return _plain(kind.type)
+    return [each for one in kind.types for each in _plain(one)] if isinstance(kind, types.UnionType) else [kind]
 
 
 def _named(kind: str) -> str:

@@ -21,6 +21,7 @@ from server.embedded import Embedded
 from storage import migrations
 from storage.database import Database
 from storage.vault import Vault
+from tests.clones import Clones
 
 _FOR_TESTS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_wal_senders": "0"}
 _FOR_TESTS |= {"wal_level": "minimal", "shared_buffers": "64MB", "autovacuum_naptime": "1d", "max_connections": "300"}
@@ -80,6 +81,13 @@ def template(postgres: Server) -> Iterator[str]:
         yield urlsplit(url).path.strip("/")
 
 
+@pytest.fixture(scope="session")
+def clones(postgres: Server, template: str) -> Iterator[Clones]:
+    """Databases with all migrations."""
+    with Clones(lambda: postgres.new_database(template)) as lender:
+        yield lender
+
+
 async def _migrate(url: str) -> None:
     async with Database(url, max_connections=1) as database:
         await migrations.apply(database)
@@ -93,9 +101,9 @@ def empty_database_url(postgres: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_url(postgres: Server, template: str) -> Iterator[str]:
-    """The URL of a database of this test's own, with all migrations."""
-    with postgres.new_database(template) as url:
+def database_url(clones: Clones) -> Iterator[str]:
+    """The URL of a database of this test's own, with all migrations and without rows."""
+    with clones.one() as url:
         yield url
 
 

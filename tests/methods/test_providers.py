@@ -251,8 +251,10 @@ async def test_a_check_says_which_step_failed(ask: Call) -> None:
 async def test_a_check_of_a_service_that_cannot_be_reached_fails_to_connect(ask: Call) -> None:
     async with ApnsEmulator() as apns:
         await ask("provider_put", **apns_params(apns))
+        where = apns_params(apns)["endpoint"].partition("://")[2]
     checked = await ask("provider_check", provider_id="main")
     assert (checked["verdict"], checked["steps"][-1]["step"]) == ("failed", "connect")
+    assert checked["steps"][-1]["detail"].endswith(f" ({where})")
 
 
 async def test_a_check_of_nothing_is_not_found(ask: Call) -> None:

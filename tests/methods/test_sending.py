@@ -146,7 +146,9 @@ async def test_raw_recipients_are_queued_as_they_are(
         ({"recipient": {"fcm_tokens": ["aa"]}}, BadRequestError, "notification.fcm"),
         ({"notification": {}}, BadRequestError, "notification"),
         ({"notification": {"apns": None}}, BadRequestError, "notification"),
-        ({"notification": {"hms": {"message": {}}}}, NotAvailableError, "notification"),
+        ({"notification": {"hms": {"message": {}}}}, NotAvailableError, "notification.hms"),
+        ({"notification": {"webpush": {}, "webhook": {}}}, NotAvailableError, "notification.webpush"),
+        ({"notification": {"webhook": {"payload": {}}}}, NotAvailableError, "notification.webhook"),
         ({"notification": {"title": "hi"}}, NotAvailableError, "notification.title"),
         ({"use_templating": True}, NotAvailableError, "use_templating"),
         ({"localizations": {"de": {"translations": {}}}}, NotAvailableError, "localizations"),
@@ -245,6 +247,13 @@ async def test_the_status_shows_pending_recipients_by_provider(call: Call, datab
     assert (status["state"], status["priority"]) == ("sending", "normal")
     assert (status["ledger"]["planned"], status["ledger"]["pending"]) == (2, 2)
     assert {name: ledger["pending"] for name, ledger in status["providers"].items()} == {"apns": 1, "fcm": 1}
+
+
+async def test_without_a_credential_only_providers_that_can_have_one_are_named(call: Call, database: Database) -> None:
+    await database.execute(b"delete from credentials", {})
+    with pytest.raises(NotAvailableError) as caught:
+        await call("send_push_notification", recipient={"users": ["ann"]}, notification={"apns": APNS, "hms": {}})
+    assert caught.value.detail == "no credential for apns; see provider_put"
 
 
 async def test_a_push_to_nobody_is_done_at_once(call: Call) -> None:

@@ -1,11 +1,21 @@
 """The command line in this process: what it prints, and its exit codes."""
 
+import asyncio
+import json
 import socket
 from pathlib import Path
 
 import pytest
 
+from delivery.providers.credentials import parse_credential
+from server import preparation
 from server.cli import main, parser
+from server.data_directory import DataDirectory
+from server.settings import Settings
+from storage import credentials
+from storage.database import Database
+from storage.vault import Vault
+from tests.delivery.providers.test_provider_credentials import APNS, FCM
 from tests.server.conftest import Tocsin
 
 
@@ -75,6 +85,12 @@ def test_a_credential_that_makes_no_sense_is_told_by_its_variable(tocsin: Tocsin
     assert "TOCSIN_FCM_SERVICE_ACCOUNT" in err
 
 
+def test_a_file_that_cannot_be_read_is_told_by_its_variable_once(tocsin: Tocsin, database_url: str) -> None:
+    code, _, err = tocsin("serve", port="0", database_url=database_url, apns_key_file="/nowhere/key.p8")
+    assert code == 1
+    assert err == "tocsin: TOCSIN_APNS_KEY_FILE: the file cannot be read: No such file or directory\n"
+
+
 def test_workers_alone_need_a_database(tocsin: Tocsin) -> None:
     code, _, err = tocsin("work")
     assert code == 1
@@ -85,6 +101,37 @@ def test_workers_alone_need_the_secret_key(tocsin: Tocsin, database_url: str) ->
     code, _, err = tocsin("work", database_url=database_url)
     assert code == 1
     assert "TOCSIN_SECRET_KEY" in err
+
+
+async def _put(database_url: str, secret_key: str) -> None:
+    async with Database(database_url) as database:
+        await credentials.put(database, Vault(secret_key.encode()), parse_credential(APNS))
+
+
+@pytest.mark.parametrize("command", ["work", "serve"])
+def test_a_secret_key_that_opens_no_credential_keeps_it_from_starting(
+    tocsin: Tocsin, database_url: str, command: str
+) -> None:
+    asyncio.run(_put(database_url, "k" * 32))
+    code, _, err = tocsin(command, database_url=database_url, secret_key="another" * 5, port="0")
+    assert code == 1
+    (line,) = [line for line in err.splitlines() if line.startswith("tocsin: ")]
+    assert line.startswith("tocsin: TOCSIN_SECRET_KEY: it opens none of the credentials in the database")
+
+
+async def test_a_secret_key_that_opens_one_of_the_credentials_will_do(database: Database) -> None:
+    mine = Settings(secret_key="k" * 32)
+    await credentials.put(database, Vault(mine.secret_key.encode()), parse_credential(APNS))
+    await credentials.put(database, Vault(b"another" * 5), parse_credential(APNS | {"provider_id": "second"}))
+    await preparation.require_open(database, mine, {"api"})
+
+
+async def test_a_declared_credential_gets_over_a_lost_secret_key(database: Database, tmp_path: Path) -> None:
+    await credentials.put(database, Vault(b"another" * 5), parse_credential(APNS))
+    environ = {"TOCSIN_FCM_SERVICE_ACCOUNT": json.dumps(FCM["service_account"])}
+    settings = Settings(secret_key="k" * 32)
+    prepared = await preparation.prepare(database, settings, DataDirectory(tmp_path / "data"), environ)
+    assert prepared.real
 
 
 def test_workers_alone_do_not_migrate(tocsin: Tocsin, empty_database_url: str) -> None:

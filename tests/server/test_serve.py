@@ -176,7 +176,7 @@ async def test_an_empty_database_is_migrated(data: Path, empty_database_url: str
 
 @pytest.mark.parametrize("child", ["api-1", "sender-1"])
 async def test_a_process_that_was_killed_is_started_again(data: Path, database_url: str, child: str) -> None:
-    async with running("serve", environment(data, database_url=database_url)) as server:
+    async with running("serve", environment(data, database_url=database_url, emulators="off")) as server:
         await server.ready()
         await server.logged("a process runs", child="sender-1")
         killed = server.pids[child]

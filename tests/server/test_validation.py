@@ -14,6 +14,9 @@ class Inner(msgspec.Struct):
     kinds: list[Literal["a", "b"]] | None = None
 
 
+_C_OF_A_B = "invalid enum value 'c'; expected a or b"
+
+
 class Sample(Params):
     number: int
     inner: Inner | None = None
@@ -22,6 +25,9 @@ class Sample(Params):
     short: Annotated[str, msgspec.Meta(max_length=3)] | None = None
     raw: msgspec.Raw = msgspec.Raw(b"null")
     ratio: float | None = None
+    level: Literal["low", "middle", "high"] | None = None
+    named: dict[str, Inner] | None = None
+    size: Annotated[Literal[1, 2], msgspec.Meta(description="annotated")] | None = None
 
 
 async def sample(ctx: Context, params: Sample) -> Empty:
@@ -47,7 +53,11 @@ REFUSALS = [
     (b'{"number":1,"inner":{}}', "inner.text", "text is required"),
     (b'{"number":1,"inner":{"text":null}}', "inner.text", "text is required"),
     (b'{"number":1,"inner":[]}', "inner", "expected an object, got a list"),
-    (b'{"number":1,"inner":{"text":"","kinds":["c"]}}', "inner.kinds[0]", "invalid enum value 'c'"),
+    (b'{"number":1,"inner":{"text":"","kinds":["c"]}}', "inner.kinds[0]", "invalid enum value 'c'; expected a or b"),
+    (b'{"number":1,"level":"x"}', "level", "invalid enum value 'x'; expected high, low or middle"),
+    (b'{"number":1,"level":"x` at `$.y"}', "level", "invalid enum value 'x` at `$.y'; expected high, low or middle"),
+    (b'{"number":1,"named":{"a":{"text":"","kinds":["c"]}}}', "named[...].kinds[0]", _C_OF_A_B),
+    (b'{"number":1,"size":3}', "size", "invalid enum value 3; expected 1 or 2"),
     (b'{"number":1,"names":{"a":1}}', "names[...]", "expected a string, got an integer"),
     (b'{"number":1,"short":"long"}', "short", "expected a string of length <= 3"),
     (b'{"number":1,"ratio":1e999}', "ratio", "number out of range"),
