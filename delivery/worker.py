@@ -23,6 +23,7 @@ from storage.vault import Vault
 
 _LOG = logging.getLogger(__name__)
 _UPKEEP_SECONDS = 3600.0
+_OUTAGE_SECONDS = 0.5
 
 
 class WorkerOptions(msgspec.Struct, frozen=True):
@@ -76,7 +77,13 @@ class Worker:
                 registry.drain_seconds = self._options.shutdown_seconds * 0.1
 
     async def _load(self) -> list[credentials.StoredCredential]:
-        return await credentials.load(self._database, self._vault)
+        """Read the credentials, however long the database is away: a worker that starts meanwhile waits for it."""
+        while True:
+            try:
+                return await credentials.load(self._database, self._vault)
+            except DatabaseUnavailableError as error:
+                _LOG.warning("credentials wait for the database", extra={"error": str(error)})
+            await asyncio.sleep(_OUTAGE_SECONDS)
 
     async def _listen(self, planner: Planner, sender: Sender) -> None:
         def heard(channel: str, payload: str) -> None:
@@ -95,10 +102,7 @@ class Worker:
                 async with asyncio.timeout(self._options.refresh_seconds):
                     await self._refresh.wait()
             self._refresh.clear()
-            try:
-                await registry.refresh()
-            except DatabaseUnavailableError as error:
-                _LOG.warning("credentials were not refreshed", extra={"error": str(error)})
+            await registry.refresh()
             sender.wake.set()
 
     async def _upkeep(self) -> None:
