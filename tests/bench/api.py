@@ -2,8 +2,9 @@
 
     python -m tests.bench.api --devices 1000000
 
-Each method is called as fast as 16 connections can, and then at half of the rate that this gave, when latency counts
-from the moment a call was due. What was answered is looked for in the database afterwards.
+Each method is called as fast as 16 connections can, then at half of the target's 1,500 calls a second, and at half of
+the rate that was found; latency counts from the moment a call was due. What was answered is looked for in the
+database afterwards.
 """
 
 import argparse
@@ -23,7 +24,19 @@ _QUEUE_LIMIT = 100_000_000
 _DEVICES = b"select count(*) from devices where user_id like 'caller-%%'"
 _PUSHES = b"select count(distinct uid) from pushes where uid like 'single-%%'"
 _RECIPIENTS = b"select coalesce(sum(planned), 0)::bigint from push_ledger"
-_COLUMNS = ["method", "stored", "calls", "calls/s", "p50 ms", "p99 ms", "half: p50", "p99", "p99.9"]
+_COLUMNS = [
+    "method",
+    "stored",
+    "calls",
+    "calls/s",
+    "p50 ms",
+    "p99 ms",
+    "750/s: p50",
+    "p99",
+    "half: p50",
+    "p99",
+    "p99.9",
+]
 _NAMES = {
     "register": "device_register",
     "send": "send_push_notification, one user",
@@ -33,10 +46,11 @@ _NAMES = {
 
 
 class Both(msgspec.Struct):
-    """A method at its most and at half of that."""
+    """A method at its most, at half of the target rate, and at half of its most."""
 
     kind: str
     most: Load
+    floor: Load
     half: Load
     usage: dict[str, Usage]
 
@@ -45,14 +59,20 @@ class Both(msgspec.Struct):
         """Calls a second at its most."""
         return len(self.most.latencies) / self.most.seconds
 
-    def p99(self) -> float:
-        """Seconds that 99 of 100 calls take no longer than at half of the rate."""
-        return percentile(sorted(self.half.latencies), 0.99)
+    @property
+    def faults(self) -> list[str]:
+        """What was answered wrongly."""
+        return [fault for each in (self.most, self.floor, self.half) for fault in each.faults(self.kind)]
+
+    def p99(self, load: Load) -> float:
+        """Seconds that 99 of 100 calls of this load take no longer than."""
+        return percentile(sorted(load.latencies), 0.99)
 
     def cells(self, stored: int) -> list[str]:
         """Columns of the table."""
         most, half = sorted(self.most.latencies), sorted(self.half.latencies)
-        times = [percentile(most, 0.5), percentile(most, 0.99), percentile(half, 0.5), percentile(half, 0.99)]
+        floor = sorted(self.floor.latencies)
+        times = [percentile(each, share) for each in (most, floor, half) for share in (0.5, 0.99)]
         times.append(percentile(half, 0.999))
         cpu = [f"{self.usage[role].cpu_per_thousand(len(most)):.0f}" for role in ("api", "database")]
         name = _NAMES[self.kind]
@@ -76,8 +96,12 @@ class Bench:
         async with metered(self._roots) as meter:
             most = await load(self._orders(kind, args.calls, 0.0))
         rate = len(most.latencies) / most.seconds / 2
-        half = await load(self._orders(kind, max(10, min(args.calls, int(rate * args.half_seconds))), rate))
-        return Both(kind, most, half, meter.usage())
+        floor = await self._paced(kind, _TARGET_RATE / 2)
+        return Both(kind, most, floor, await self._paced(kind, rate), meter.usage())
+
+    async def _paced(self, kind: str, rate: float) -> Load:
+        count = max(10, min(self._args.calls, int(rate * self._args.half_seconds)))
+        return await load(self._orders(kind, count, rate))
 
     async def faults(self) -> list[str]:
         """What was answered and is not in the database."""
@@ -113,7 +137,7 @@ async def measure(args: argparse.Namespace) -> Report:
             for kind in ("list", "page", "register", "send"):
                 made = await bench.both(kind)
                 report.rows.append(made.cells(stored))
-                report.faults += made.most.faults(kind) + made.half.faults(kind)
+                report.faults += made.faults
                 report.figures += _figures(made, stored)
             report.faults += await bench.faults()
     report.notes.append(f"{args.connections} keep-alive connections; {args.senders} sender processes beside it")
@@ -124,10 +148,12 @@ def _figures(made: Both, stored: int) -> list[Figure]:
     if made.kind not in ("register", "send"):
         return []
     what = f"{_NAMES[made.kind]}, {stored:,} stored"
-    rate, p99 = made.rate, made.p99()
+    rate, p99 = made.rate, made.p99(made.floor)
     return [
         Figure(what, f">= {_TARGET_RATE:,}/s", f"{rate:,.0f}/s", rate >= _TARGET_RATE),
-        Figure(f"{what}: p99 at half of it", "< 20 ms", f"{p99 * 1000:.1f} ms", p99 < _TARGET_P99),
+        Figure(
+            f"{what}: p99 at {_TARGET_RATE // 2}/s, half of it", "< 20 ms", f"{p99 * 1000:.1f} ms", p99 < _TARGET_P99
+        ),
     ]
 
 
