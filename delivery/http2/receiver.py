@@ -87,10 +87,8 @@ class Receiver:
         self._buffer = data[position:]
 
     def _take_plain_answers(self, data: bytes, position: int) -> int:
-        """Take 200 answers as long as one follows the other, without decoding; return where something else begins.
-
-        Head and at most one DATA frame, and perhaps an empty one with END_STREAM (FCM does so); RST_STREAM afterwards.
-        """
+        """Take 200 answers as long as one follows the other, without decoding; return where something else begins."""
+        # a head, at most one DATA frame, perhaps an empty one with END_STREAM (FCM does so), RST_STREAM afterwards
         running, begun, unpack = self._streams.open, self._answers.begun, frames.unpack_head
         size, largest, next_id, received, late = len(data), self._fast_size, self._streams.next_id, 0, 0
         while position <= size - 9:
