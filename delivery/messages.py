@@ -34,7 +34,9 @@ class Messages:
 
     def learn(self, push_id: str, request: bytes) -> None:
         """Keep the notification of this request, which was checked when it was accepted."""
-        self._pushes[push_id] = self._decoder.decode(request).notification, {}
+        notification = self._decoder.decode(request).notification
+        # copied, because a Raw keeps the whole request alive: a megabyte of tokens beside a payload of a few bytes
+        self._pushes[push_id] = {provider: payload.copy() for provider, payload in notification.items()}, {}
         self._pushes.move_to_end(push_id)
 
     def trim(self) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -60,7 +60,6 @@ class Sender:
         registry: Registry,
         settler: Settler,
         options: SenderOptions,
-        settled: Callable[[], None] = lambda: None,
     ) -> None:
         self._queue = queue
         self._registry = registry
@@ -110,19 +109,19 @@ class Sender:
 
     async def stop(self, grace_seconds: float) -> None:
         """Give back what is not sent, wait up to `grace_seconds` for what is; call it after `run` has ended."""
-        self._cancel(self._in_flight)
+        self._cancel(lambda batch: True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._idle.wait()
 
     def cancel_push(self, push_id: str) -> None:
         """Do not send what is not sent yet of this push."""
-        self._cancel([key for key, entry in self._in_flight.items() if entry.batch.push_id == push_id])
+        self._cancel(lambda batch: batch.push_id == push_id)
 
-    def _cancel(self, keys: Iterable[int]) -> None:
-        for key in list(keys):
-            entry = self._in_flight.get(key)
-            if entry is not None and entry.attempt is not None:
+    def _cancel(self, meant: Callable[[Batch], bool]) -> None:
+        """Give back what is not sent of these batches. Cancelling may finish them, and others with them."""
+        for entry in [each for each in self._in_flight.values() if meant(each.batch)]:
+            if entry.attempt is not None and entry.batch.id in self._in_flight:
                 entry.attempt.cancel()
 
     async def _claim(self) -> list[Claim]:
@@ -220,7 +219,7 @@ class Sender:
         pauses = {o.pause: o.reason for o in results.exceptions.values() if o.pause is not None}
         if reason := self._suspicion(entry):
             pauses[Pause("trouble")] = reason
-            self._cancel([key for key, each in self._in_flight.items() if each.batch.credential == batch.credential])
+            self._cancel(lambda other: other.credential == batch.credential)
         if pauses or entry.probe:
             # before it is settled, so that what goes back to the queue is not claimed again at once
             task = asyncio.get_running_loop().create_task(self._pause_then_settle(entry, pauses))

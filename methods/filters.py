@@ -54,11 +54,6 @@ class DeviceFilter(Params):
 FIELDS = ("ids", "users", "topics", "providers", "platforms", "tokens", "provider_ids", "locales")
 
 
-def is_empty(chosen: DeviceFilter | None) -> bool:
-    """Tell whether the filter restricts nothing, so that it means every device."""
-    return chosen is None or not (chosen.condition or any(getattr(chosen, field) for field in FIELDS))
-
-
 def filter_params(chosen: DeviceFilter | None) -> dict[str, object]:
     """Return what the fragment `_filter` of sql/devices.sql takes: a list for each field, None where all are meant.
 

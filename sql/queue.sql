@@ -97,7 +97,6 @@ set kind = excluded.kind, reason = excluded.reason, attempt = z.attempt + %(agai
     next_probe_at = now() + make_interval(
       secs => coalesce(%(seconds)s::float8, least(30 * 2 ^ least(z.attempt, 10), 900)))
 where %(again)s::integer = 1 or excluded.next_probe_at > z.next_probe_at
-returning attempt
 
 -- name: extend
 -- Keeps the leases of what is still in flight; tells which pushes were cancelled meanwhile.
@@ -283,10 +282,6 @@ with found as (
 ),
 picked as materialized (select id, abandoned from found),
 -- include: _claimed
-
--- name: next_due
--- How long until something may be claimed: what is due but paused waits for its probe.
-select extract(epoch from min(due_at) - now())::float8 from batches
 
 -- name: depth
 -- Bounded, so that asking costs the same however full the queue is.

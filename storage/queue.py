@@ -107,8 +107,8 @@ class Queue:
         seconds: float | None,
         again: bool,
         version: int | None = None,
-    ) -> int | None:
-        """Stop a credential (or a scope of it); `again` after a failed probe. The number of pauses in a row."""
+    ) -> None:
+        """Stop a credential (or a scope of it); `again` after a failed probe."""
         parameters = {
             "credential": credential,
             "scope": scope,
@@ -118,8 +118,7 @@ class Queue:
             "again": int(again),
             "version": version,
         }
-        found = await self._database.values(_QUERIES.pause, parameters)
-        return found[0][0] if found else None
+        await self._database.execute(_QUERIES.pause, parameters)
 
     async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
         """End these pauses of a credential: a probe was accepted. The scopes that were paused."""
@@ -129,11 +128,6 @@ class Queue:
     async def lift_idle_pauses(self) -> list[tuple[str, str]]:
         """End the pauses that end by themselves: (credential, scope)."""
         return [(row[0], row[1]) for row in await self._database.values(_QUERIES.lift_idle_pauses, {})]
-
-    async def seconds_to_next_due(self) -> float | None:
-        """How long until something in the queue is due; None when it is empty."""
-        found = await self._database.values(_QUERIES.next_due, {})
-        return found[0][0] if found else None
 
 
 async def depth(database: Database, limit: int) -> int:

@@ -83,6 +83,7 @@ class _LooseBody(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Body)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LOOSE_DECODER = msgspec.json.Decoder(_LooseBody)
 _SILENT = _Error()
 _TARGET_FIELDS = ("message.token", "message.fid")
@@ -119,11 +120,14 @@ def reaction(status: int, row: str) -> Reaction:
 def _read_error(body: bytes) -> _Error:
     try:
         return _DECODER.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
+    except _UNREADABLE:  # the details may be of another shape than Google documents
+        return _read_loosely(body)
+
+
+def _read_loosely(body: bytes) -> _Error:
     try:
         loose = _LOOSE_DECODER.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return _SILENT
     return _Error(loose.status, loose.message)
 

@@ -8,8 +8,8 @@ import pytest
 
 from delivery.planner import Audience, Planner, PlannerOptions
 from storage.database import Database
-from storage.ids import new_id
-from storage.pushes import NewPush, accept_planned, cancel, status
+from storage.pushes import accept_planned, cancel, status
+from tests.delivery.arranging import new_push
 
 
 @pytest.fixture
@@ -37,20 +37,7 @@ async def seed(database: Database, count: int, topics: list[str], *, provider: s
 
 
 async def accept(database: Database, audience: Audience, send_at: float | None = None, **changes: object) -> str:
-    push = NewPush(
-        id=new_id(),
-        uid=new_id(),
-        digest=b"",
-        request=b"{}",
-        analytics_uid="",
-        delivery="at_least_once",
-        lane=2,
-        providers=["apns"],
-        apns_topic="",
-        expire_at=None,
-    )
-    for name, value in changes.items():
-        setattr(push, name, value)
+    push = new_push(lane=2, **changes)
     assert await accept_planned(database, push, msgspec.json.encode(audience).decode(), send_at)
     return push.uid
 

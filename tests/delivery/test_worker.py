@@ -38,21 +38,14 @@ OPTIONS = WorkerOptions(
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("worker-emulators")
+@pytest.fixture
+def apns(apns_emulator: ApnsEmulator) -> ApnsEmulator:
+    return apns_emulator
 
 
 @pytest.fixture
-async def apns(folder: Path) -> AsyncIterator[ApnsEmulator]:
-    async with ApnsEmulator(data_dir=folder) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-async def fcm(folder: Path) -> AsyncIterator[FcmEmulator]:
-    async with FcmEmulator(data_dir=folder) as emulator:
-        yield emulator
+def fcm(fcm_emulator: FcmEmulator) -> FcmEmulator:
+    return fcm_emulator
 
 
 class Recorder(ApnsEmulator):
@@ -139,10 +132,10 @@ async def test_a_broadcast_reaches_each_device_once(world: World, apns: ApnsEmul
     assert tokens >= stored
 
 
-async def test_payload_bytes_arrive_as_they_were_given(world: World, folder: Path) -> None:
+async def test_payload_bytes_arrive_as_they_were_given(world: World, emulator_folder: Path) -> None:
     text = '{"aps" : {"alert":"h\\u00e9"},"n":1.50,"a":1e2}'
     body = b'{"recipient":{"apns_tokens":["ab12"]},"notification":{"apns":{"payload":%b}}}' % text.encode()
-    async with Recorder(data_dir=folder) as apns, asyncio.timeout(20):
+    async with Recorder(data_dir=emulator_folder) as apns, asyncio.timeout(20):
         await credentials.put(world.database, world.vault, parse_credential(apns_params(apns)))
         async with world.worker():
             method = METHODS["send_push_notification"]
@@ -193,8 +186,10 @@ async def test_a_bad_credential_pauses_and_goes_on_when_it_is_mended(world: Worl
     assert await world.database.values(b"select 1 from pauses", {}) == []
 
 
-async def test_a_changed_credential_is_used_without_restart(world: World, apns: ApnsEmulator, folder: Path) -> None:
-    async with world.worker(), ApnsEmulator(data_dir=folder) as other:
+async def test_a_changed_credential_is_used_without_restart(
+    world: World, apns: ApnsEmulator, emulator_folder: Path
+) -> None:
+    async with world.worker(), ApnsEmulator(data_dir=emulator_folder) as other:
         uid = await world.send(recipient={"apns_tokens": ["aa"]}, notification={"apns": APNS})
         await world.reached(uid, "done")
         await credentials.put(world.database, world.vault, parse_credential(apns_params(other)))

@@ -12,7 +12,8 @@ from delivery.queues.postgres import PostgresQueue
 from storage import queue as storage
 from storage.database import Database
 from storage.ids import new_id
-from storage.pushes import NewPush, accept_devices, accept_raw, cancel, status
+from storage.pushes import accept_devices, accept_raw, cancel, status
+from tests.delivery.arranging import new_push
 
 RETRY_NOW = Outcome(Kind.RETRY, "ServiceUnavailable", 503, retry_after_seconds=0.0)
 RETRY_LATER = Outcome(Kind.RETRY, "ServiceUnavailable", 503, retry_after_seconds=300.0)
@@ -41,29 +42,11 @@ async def credentials(database: Database) -> None:
         )
 
 
-def a_push(**changes: object) -> NewPush:
-    push = NewPush(
-        id=new_id(),
-        uid=new_id(),
-        digest=b"",
-        request=b'{"notification":{}}',
-        analytics_uid="",
-        delivery="at_least_once",
-        lane=1,
-        providers=["apns"],
-        apns_topic="",
-        expire_at=None,
-    )
-    for name, value in changes.items():
-        setattr(push, name, value)
-    return push
-
-
 async def accept(
     database: Database, *tokens: str, provider_id: str = "", batch_size: int = 500, **changes: object
 ) -> str:
     """Accept a push to these raw tokens; its uid."""
-    push = a_push(**changes)
+    push = new_push(**changes)
     raw: dict[str, object] = {"provider": "apns", "provider_id": provider_id, "target": "token", "tokens": list(tokens)}
     assert await accept_raw(database, push, raw, batch_size)
     return push.uid
@@ -234,20 +217,20 @@ async def test_an_unknown_outcome_is_tried_again_unless_at_most_once(database: D
 
 async def test_a_dead_token_takes_its_device_out(database: Database, queue: MakeQueue) -> None:
     device = await register(database, "aa")
-    uid = a_push()
+    uid = new_push()
     assert await accept_devices(database, uid, [device], None, 500)
     worker = queue()
     dead = Outcome(Kind.DEAD, "Unregistered", 410, proof_at=time.time())
     await worker.settle([finished(claim, {0: dead}) for claim in await worker.claim(ROOM, [])])
     assert await database.values(b"select state, failing_reason from devices", {}) == [("dead", "Unregistered")]
     assert await ledger(database, uid.uid) == {"planned": 1, "failed": 1}
-    assert await accept_devices(database, later := a_push(), [device], None, 500)
+    assert await accept_devices(database, later := new_push(), [device], None, 500)
     assert await ledger(database, later.uid) == {}, "a dead device is not planned"
 
 
 async def test_a_device_registered_after_the_proof_stays(database: Database, queue: MakeQueue) -> None:
     device = await register(database, "aa", age=5)
-    await accept_devices(database, a_push(), [device], None, 500)
+    await accept_devices(database, new_push(), [device], None, 500)
     worker = queue()
     dead = Outcome(Kind.DEAD, "Unregistered", 410, proof_at=time.time() - 60)
     await worker.settle([finished(claim, {0: dead}) for claim in await worker.claim(ROOM, [])])
@@ -267,12 +250,12 @@ async def test_a_refusal_that_may_be_the_credentials_fault_does_not_bury_the_dev
     database: Database, queue: MakeQueue
 ) -> None:
     device = await register(database, "aa")
-    await accept_devices(database, a_push(), [device], None, 500)
+    await accept_devices(database, new_push(), [device], None, 500)
     worker = queue()
     bad = Outcome(Kind.DEAD, "BadDeviceToken", 400, proof_at=time.time())
     await worker.settle([finished(claim, {0: bad}) for claim in await worker.claim(ROOM, [])])
     assert await database.values(b"select state, failing_reason from devices", {}) == [("failing", "BadDeviceToken")]
-    assert await accept_devices(database, later := a_push(), [device], None, 500)
+    assert await accept_devices(database, later := new_push(), [device], None, 500)
     assert await ledger(database, later.uid) == {}, "nor is it sent to"
 
 
@@ -280,7 +263,7 @@ async def test_a_device_that_changed_its_token_gets_the_push_at_the_new_one(
     database: Database, queue: MakeQueue
 ) -> None:
     device = await register(database, "aa")
-    await accept_devices(database, a_push(), [device], None, 500)
+    await accept_devices(database, new_push(), [device], None, 500)
     worker = queue()
     claims = await worker.claim(ROOM, [])
     await database.execute(b"update devices set token = 'bb', registered_at = now()", {})
@@ -293,7 +276,7 @@ async def test_a_device_that_changed_its_token_gets_the_push_at_the_new_one(
 
 async def test_a_device_that_left_gets_nothing_again(database: Database, queue: MakeQueue) -> None:
     device = await register(database, "aa")
-    push = a_push()
+    push = new_push()
     await accept_devices(database, push, [device], None, 500)
     worker = queue()
     claims = await worker.claim(ROOM, [])
