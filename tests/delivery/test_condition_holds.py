@@ -1,0 +1,80 @@
+"""PostgreSQL's evaluator of conditions against ours."""
+
+from random import Random
+
+import pytest
+
+from delivery.conditions import Condition, holds, parse
+from storage.database import Database
+from tests.delivery.condition_trees import Printer, random_tree
+
+# For a database whose migrations do not make it.
+CONDITION_HOLDS = b"""
+create function condition_holds(program integer[], mask bigint) returns boolean
+language plpgsql immutable strict parallel safe as $$
+declare
+  stack boolean[] := '{}';
+  top integer := 0;
+  step integer;
+begin
+  foreach step in array program loop
+    case
+      when step >= 0 then
+        top := top + 1;
+        stack[top] := mask >> step & 1 = 1;
+      when step = -1 then
+        stack[top] := not stack[top];
+      when step = -2 then
+        top := top - 1;
+        stack[top] := stack[top] and stack[top + 1];
+      when step = -3 then
+        top := top - 1;
+        stack[top] := stack[top] or stack[top + 1];
+    end case;
+  end loop;
+  return stack[1];
+end
+$$
+"""
+
+
+@pytest.fixture
+async def evaluator(database: Database) -> None:
+    """See to it that the database has `condition_holds`."""
+    found = await database.values(b"select to_regprocedure('condition_holds(integer[], bigint)') is not null", {})
+    if not found[0][0]:
+        await database.execute(CONDITION_HOLDS, {})
+
+
+async def postgresql_says(database: Database, cases: list[tuple[Condition, int]]) -> list[bool]:
+    found = await database.values(
+        b"select condition_holds(program::integer[], mask)"
+        b" from unnest(%(programs)s::text[], %(masks)s::bigint[]) with ordinality as t (program, mask, number)"
+        b" order by number",
+        {
+            "programs": ["{" + ",".join(map(str, condition.program)) + "}" for condition, _ in cases],
+            "masks": [mask for _, mask in cases],
+        },
+    )
+    return [row[0] for row in found]
+
+
+@pytest.mark.usefixtures("evaluator")
+async def test_postgresql_says_the_same(database: Database) -> None:
+    random = Random(20_261_122)
+    printer = Printer(random)
+    conditions = [parse(printer.write(random_tree(random, depth))) for depth in range(7) for _ in range(30)]
+    cases = [(each, random.getrandbits(len(each.topics))) for each in conditions for _ in range(20)]
+    expected = [holds(condition, mask) for condition, mask in cases]
+    assert set(expected) == {True, False}
+    assert await postgresql_says(database, cases) == expected
+
+
+@pytest.mark.usefixtures("evaluator")
+async def test_postgresql_reads_all_sixty_bits_and_the_longest_program(database: Database) -> None:
+    names = [f"'{number}' in topics" for number in range(60)]
+    every, some = parse(" && ".join(names)), parse(" || ".join(names))
+    deep = parse("!('a' in topics || " * 1999 + "!!'b' in topics" + ")" * 1999)
+    full = (1 << 60) - 1
+    cases = [(every, full), (every, full >> 1), (some, 1 << 59), (some, 0), *((deep, mask) for mask in range(4))]
+    assert await postgresql_says(database, cases) == [holds(condition, mask) for condition, mask in cases]
