@@ -1,0 +1,1 @@
+"""Renders a push: payloads built from neutral fields, provider objects laid over them, templates filled in."""
