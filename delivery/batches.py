@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from delivery.outcomes import Outcome
+
+
+class Attributes(msgspec.Struct):
+    """What a push asked to know of a recipient."""
+
+    user: str = ""
+    meta: dict[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -29,6 +38,12 @@ class Batch:
     at_most_once: bool
     abandoned: bool  # an earlier claim ended without a word: its sends may have gone out
     tokens: list[bytes]
+    second_try: bool = False  # in the other environment than the devices were registered for
+    platform: str = ""
+    timezone: str = ""  # these four only where the push asks for them
+    locale: str = ""
+    device_ids: list[str] | None = None
+    attributes: list[Attributes] | None = None
 
     def __repr__(self) -> str:
         return f"Batch(id={self.id}, push_id={self.push_id}, recipients={len(self.tokens)})"

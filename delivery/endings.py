@@ -22,6 +22,8 @@ def ended(claim: Claim) -> Outcome | None:
         return CANCELLED
     if batch.expire_at is not None and batch.expire_at <= time.time():
         return EXPIRED
+    if claim.paused:
+        return RELEASED
     return None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from delivery.conditions import Condition
 from storage import pushes
 from storage.database import Connection, Database, DatabaseUnavailableError
 
@@ -19,10 +20,9 @@ _LOG = logging.getLogger(__name__)
 _OUTAGE_SECONDS = 0.5
 
 
-class Audience(msgspec.Struct, omit_defaults=True):
-    """Who a planned push is for, as it is stored: one of topics, raw addresses, or a filter over the devices."""
+class Chosen(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Devices by what they have: any-of inside a list, and across lists."""
 
-    kind: str
     topics: list[str] | None = None
     ids: list[str] | None = None
     users: list[str] | None = None
@@ -31,9 +31,42 @@ class Audience(msgspec.Struct, omit_defaults=True):
     tokens: list[str] | None = None
     provider_ids: list[str] | None = None
     locales: list[str] | None = None
+
+
+class Audience(Chosen, omit_defaults=True):
+    """Who a planned push is for, as it is stored: one of topics, raw addresses, or a filter over the devices.
+
+    `drive` are topics of which every device of the audience has at least one: pages are then read from these topics.
+    """
+
+    kind: str = "filter"
+    drive: list[str] | None = None
+    exclude: Chosen | None = None
+    condition: Condition | None = None
+    active_within_seconds: int | None = None
     provider: str = ""
     provider_id: str = ""
     target: str = ""
+
+    def parameters(self, send_at: float) -> dict[str, object]:
+        """What the queries of sql/pushes.sql take of it."""
+        if self.kind == "raw":
+            raw = ("provider", "provider_id", "target", "tokens")
+            return {name: getattr(self, name) for name in raw}
+        by_topics = self.kind == "topics"
+        chosen = msgspec.structs.asdict(self)
+        excluded = msgspec.structs.asdict(self.exclude or Chosen())
+        condition = self.condition
+        return {name: chosen[name] for name in Chosen.__struct_fields__ if name != "providers"} | {
+            "topics": None if by_topics and self.drive is None else self.topics,
+            "providers_in": self.providers,
+            "drive": self.topics if self.drive is None else self.drive,
+            "exclude": self.exclude is not None,
+            **{f"x_{name}": value for name, value in excluded.items()},
+            "c_topics": condition.topics if condition else None,
+            "c_program": condition.program if condition else None,
+            "active_since": None if self.active_within_seconds is None else send_at - self.active_within_seconds,
+        }
 
 
 class PlannerOptions(msgspec.Struct, frozen=True):
@@ -83,19 +116,18 @@ class Planner:
 
     async def _plan(self, connection: Connection, push: pushes.PushToPlan) -> str | None:
         audience = self._decoder.decode(push.audience)
+        own = {
+            name: getattr(push, name) for name in ("providers", "apns_topic", "lane", "expire_at", "send_at", "needs")
+        }
         parameters = {
+            **pushes.enqueueing(push.max_rate, self._options.batch_size),
+            **own,
             "push_id": push.id,
-            "providers": push.providers,
-            "apns_topic": push.apns_topic,
-            "lane": push.lane,
-            "expire_at": push.expire_at,
-            "send_at": push.send_at,
             "cursor": push.cursor or pushes.NO_CURSOR,
             "page": self._options.page_size,
-            "batch_size": self._options.batch_size,
+            "turn": push.turn,
         }
-        values = msgspec.structs.asdict(audience) | {"providers_in": audience.providers} | parameters
-        return await pushes.plan_page(connection, audience.kind, values)
+        return await pushes.plan_page(connection, audience.kind, audience.parameters(push.send_at) | parameters)
 
     async def _wait_seconds(self) -> float:
         due = await pushes.seconds_to_next_plan(self._database)

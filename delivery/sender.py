@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -69,6 +70,7 @@ class Sender:
         self._in_flight: dict[int, InFlight] = {}
         self._paces: dict[str, Pace] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._paused: dict[tuple[str, str], str] = {}
         self._claimed_at = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
@@ -114,13 +116,13 @@ class Sender:
             async with asyncio.timeout(grace_seconds):
                 await self._idle.wait()
 
-    def cancel_push(self, push_id: str) -> None:
-        """Do not send what is not sent yet of this push."""
+    def stop_push(self, push_id: str) -> None:
+        """Do not send what is not sent yet of this push: it was cancelled, or paused."""
         self._cancel(lambda batch: batch.push_id == push_id)
 
-    def _cancel(self, meant: Callable[[Batch], bool]) -> None:
+    def _cancel(self, meant: Callable[[Batch], bool], *, probes: bool = True) -> None:
         """Give back what is not sent of these batches. Cancelling may finish them, and others with them."""
-        for entry in [each for each in self._in_flight.values() if meant(each.batch)]:
+        for entry in [each for each in self._in_flight.values() if meant(each.batch) and (probes or not each.probe)]:
             if entry.attempt is not None and entry.batch.id in self._in_flight:
                 entry.attempt.cancel()
 
@@ -230,9 +232,16 @@ class Sender:
 
     def _suspicion(self, entry: InFlight) -> str | None:
         """The reason to think that the credential is wrong rather than the tokens."""
-        if entry.probe:  # one answer decides
-            return next((o.reason for o in entry.results.exceptions.values() if is_suspicious(o)), None)
-        return self._breakers.setdefault(entry.batch.credential, Breaker()).observe(entry.results)
+        batch = entry.batch
+        if entry.probe:  # one answer decides; that a token is gone speaks against the credential if it paused for that
+            reasons = {self._paused.get((batch.credential, scope)) for scope in ("", batch.scope)}
+            dead = (o for o in entry.results.exceptions.values() if o.kind is Kind.DEAD)
+            return next((o.reason for o in dead if is_suspicious(o) or o.reason in reasons), None)
+        breaker = self._breakers.get(batch.credential)
+        if breaker is None:
+            share = self._registry.way(batch.credential).gone_percent / 100
+            breaker = self._breakers[batch.credential] = Breaker(share)
+        return breaker.observe(entry.results)
 
     def _settle(self, results: Results) -> None:
         self._settler.add(results)
@@ -262,19 +271,32 @@ class Sender:
         now = time.monotonic()
         late = [e for e in self._in_flight.values() if now - e.extended_at > self._options.lease_seconds / 3]
         pushes = {entry.batch.push_id for entry in self._in_flight.values()}
-        if not pushes:
+        settling = self._settler.waiting(older_than_seconds=self._options.lease_seconds / 3)
+        if not pushes and not settling:
             return
-        cancelled = await self._queue.extend([entry.batch.id for entry in late], list(pushes))
+        stopped = await self._queue.extend([entry.batch.id for entry in late] + settling, list(pushes))
         for entry in late:
             entry.extended_at = now
-        for push_id in cancelled:
-            self.cancel_push(push_id)
+        for push_id in stopped:
+            self.stop_push(push_id)
 
     async def _look_after_pauses(self) -> None:
         credentials = self._registry.ids()
         if not credentials:
             return
+        await self._follow_pauses()
         for claim in await self._queue.claim_probe(credentials, self._messages.known()):
             self._start(claim, probe=True)
         if await self._queue.lift_idle_pauses():
             self.wake.set()
+
+    async def _follow_pauses(self) -> None:
+        """Give back what is not sent of what another worker has paused meanwhile."""
+        known, self._paused = self._paused, await self._queue.paused()
+        for credential, scope in self._paused.keys() - known.keys():
+            self._cancel(partial(_behind, credential, scope), probes=False)
+
+
+def _behind(credential: str, scope: str, batch: Batch) -> bool:
+    """Whether a pause of this scope holds the batch."""
+    return batch.credential == credential and scope in ("", batch.scope)

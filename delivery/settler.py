@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import Self
 
@@ -27,6 +28,7 @@ class Settler:
         self._retry_seconds = retry_seconds
         self._interval = interval_seconds
         self._waiting: deque[Results] = deque()
+        self._added_at: dict[int, float] = {}
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -44,7 +46,13 @@ class Settler:
     def add(self, results: Results) -> None:
         """Settle this batch soon."""
         self._waiting.append(results)
+        self._added_at[results.batch.id] = time.monotonic()
         self._wake.set()
+
+    def waiting(self, older_than_seconds: float) -> list[int]:
+        """The batches that wait to be settled for longer than this: their leases are to be kept."""
+        limit = time.monotonic() - older_than_seconds
+        return [batch for batch, added_at in self._added_at.items() if added_at < limit]
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -75,6 +83,8 @@ class Settler:
                 _LOG.warning("settling waits for the database", extra={"batches": len(results), "error": str(error)})
                 await asyncio.sleep(self._retry_seconds)
                 continue
+            for result in results:
+                self._added_at.pop(result.batch.id, None)
             if lost:
                 _LOG.warning("leases were lost before settling; their new holder settles them", extra={"batches": lost})
             return

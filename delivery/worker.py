@@ -11,7 +11,8 @@ import msgspec
 
 from delivery.planner import Planner, PlannerOptions
 from delivery.providers.registry import Registry
-from delivery.queues.hints import CHANNEL_CANCELLED, CHANNEL_CREDENTIALS, CHANNEL_WORK, Hints
+from delivery.pump import Pump
+from delivery.queues.hints import CHANNEL_CREDENTIALS, CHANNEL_STOPPED, CHANNEL_WORK, Hints
 from delivery.queues.postgres import PostgresQueue
 from delivery.sender import Sender, SenderOptions
 from delivery.settler import Settler
@@ -57,15 +58,16 @@ class Worker:
         ):
             sender = Sender(claims, registry, settler, self._options.sender)
 
-            def planned() -> None:
+            def work() -> None:
                 sender.wake.set()
                 hints.work()
 
-            planner = Planner(self._database, self._options.planner, planned)
+            planner = Planner(self._database, self._options.planner, work)
             async with _beside(sender.keep()):  # leases are kept until the last batch has settled
                 async with _beside(
                     planner.run(),
                     sender.run(),
+                    Pump(claims, work).run(),
                     self._listen(planner, sender),
                     self._refresh_credentials(registry, sender),
                     self._upkeep(),
@@ -89,12 +91,12 @@ class Worker:
         def heard(channel: str, payload: str) -> None:
             if channel == CHANNEL_CREDENTIALS:
                 self._refresh.set()
-            elif channel == CHANNEL_CANCELLED and payload:
-                sender.cancel_push(payload)
+            elif channel == CHANNEL_STOPPED and payload:
+                sender.stop_push(payload)
             planner.wake.set()
             sender.wake.set()
 
-        await listen(self._database.url, [CHANNEL_WORK, CHANNEL_CREDENTIALS, CHANNEL_CANCELLED], heard)
+        await listen(self._database.url, [CHANNEL_WORK, CHANNEL_CREDENTIALS, CHANNEL_STOPPED], heard)
 
     async def _refresh_credentials(self, registry: Registry, sender: Sender) -> None:
         while True:

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from delivery.providers.apns_credential import ApnsSettings
-from delivery.providers.credential_fields import CertificateFacts, Way, authorities, certificate_facts
+from delivery.providers.credential_fields import GONE_PERCENT, CertificateFacts, Way, authorities, certificate_facts
 from delivery.providers.credentials import CredentialError, CredentialFields, UnsupportedCredentialError, checked
 from delivery.providers.fcm_credential import FcmSettings
 from delivery.providers.registry import build_provider
@@ -46,6 +46,9 @@ class ProviderItem(Result, kw_only=True):
     proxy: str = ""
     transport: str = ""
     max_connections: int = 0
+    quota_per_minute: int = 0
+    ramp_up_seconds: int = 0
+    gone_percent: int = 0
     bundle_id: str = ""
     key_id: str = ""
     team_id: str = ""
@@ -88,9 +91,10 @@ async def provider_put(ctx: Context, params: ProviderPutParams) -> ProviderItem:
     Writes the whole credential: what is omitted is cleared. APNs: `key` (the text of the .p8 file), `key_id`, `team_id`
     and `bundle_id`, or `certificate` (PEM of certificate and key, or a p12 file in base64) with `certificate_password`;
     `environment` (`production` or `sandbox`). FCM: `service_account` (the JSON file). For both `endpoint`, `tls_ca`,
-    `proxy`, `transport`, `max_connections`. The first credential of a provider is its default one; `default: true`
-    makes this one. Secrets are sealed and never shown. Takes effect at once and lifts the credential's pauses; the
-    emulators' stand-in credentials go with the first real one. 113 when the settings declare this credential.
+    `proxy`, `transport`, `max_connections`, and a quota that all processes share. The first credential of a provider is
+    its default one; `default: true` makes this one. Secrets are sealed and never shown. Takes effect at once and lifts
+    the credential's pauses; the emulators' stand-in credentials go with the first real one. 113 when the settings
+    declare this credential.
     """
     try:
         new = checked(params)
@@ -178,6 +182,9 @@ def _item(row: CredentialRow) -> ProviderItem:
 def _show_way(item: ProviderItem, way: Way) -> None:
     item.endpoint, item.proxy, item.transport = way.endpoint, way.proxy, way.transport
     item.max_connections = way.max_connections
+    item.quota_per_minute = way.quota_per_minute
+    item.ramp_up_seconds = way.ramp_up_seconds if way.quota_per_minute else 0
+    item.gone_percent = way.gone_percent if way.gone_percent != GONE_PERCENT else 0
     item.tls_ca = [certificate_facts(certificate) for certificate in authorities(way.tls_ca)]
 
 

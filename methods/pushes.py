@@ -47,12 +47,14 @@ class ReasonCount(Result):
     outcome: failed, expired, cancelled, suppressed, dropped; and, outside the ledger, skipped and retried (attempts)
     reason: the provider's word, or ours
     count: recipients
+    examples: up to three devices that this happened to; push_explain tells more of each
     """
 
     provider: str
     outcome: str
     reason: str
     count: int
+    examples: list[str] = msgspec.field(default_factory=list)
 
 
 class PausedPart(Result):
@@ -74,7 +76,7 @@ class PushStatusResult(Result):
     """A push and what came of it. Times are Unix seconds.
 
     uid: the push's uid
-    state: scheduled, planning, sending, paused (a credential it needs is), done, cancelled
+    state: scheduled, planning, sending, paused (it, or a credential it needs), done, cancelled
     priority: its lane
     analytics_uid: the id under which receipts are counted
     accepted_at: when it was committed
@@ -82,6 +84,7 @@ class PushStatusResult(Result):
     expire_at: when it ends unsent
     planned_at: when its audience was planned completely
     finished_at: when its last recipient was settled
+    paused_at: when push_pause stopped it; absent when it is not
     ledger: all recipients
     providers: the ledger by provider
     reasons: everything that was not accepted, by reason
@@ -100,6 +103,7 @@ class PushStatusResult(Result):
     expire_at: int = 0
     planned_at: int = 0
     finished_at: int = 0
+    paused_at: int = 0
     providers: dict[str, Ledger] = msgspec.field(default_factory=dict)
     reasons: list[ReasonCount] = msgspec.field(default_factory=list)
     paused: list[PausedPart] = msgspec.field(default_factory=list)
@@ -110,12 +114,12 @@ class PushStatusResult(Result):
 class PushListParams(Params):
     """Which pushes.
 
-    states: only pushes in one of these states; paused ones are listed as sending
+    states: only pushes in one of these states; one that waits for a paused credential is listed as sending
     cursor: next_cursor of the page before
     limit: items on a page, 100 unless told, 1000 at most
     """
 
-    states: list[Literal["scheduled", "planning", "sending", "done", "cancelled"]] | None = None
+    states: list[State] | None = None
     cursor: str | None = None
     limit: int | None = None
 
@@ -209,7 +213,7 @@ async def push_status(ctx: Context, params: PushUidParams) -> PushStatusResult:
     state = _state(row.state, waiting=row.waiting)
     return PushStatusResult(
         uid=row.uid,
-        state="paused" if paused and state == "sending" else state,
+        state="paused" if row.paused_at or (paused and state == "sending") else state,
         priority=LANES[row.lane],
         ledger=total,
         analytics_uid=row.analytics_uid,
@@ -218,6 +222,7 @@ async def push_status(ctx: Context, params: PushUidParams) -> PushStatusResult:
         expire_at=row.expire_at,
         planned_at=row.planned_at,
         finished_at=row.finished_at,
+        paused_at=row.paused_at,
         providers=by_provider,
         reasons=msgspec.json.decode(row.reasons, type=list[ReasonCount]),
         paused=[PausedPart(p.credential, p.scope, p.reason, p.next_probe_at) for p in paused],
@@ -242,7 +247,7 @@ async def push_list(ctx: Context, params: PushListParams) -> PushListResult:
     items = [
         PushItem(
             uid=row.uid,
-            state=_state(row.state, waiting=row.waiting),
+            state="paused" if row.paused else _state(row.state, waiting=row.waiting),
             priority=LANES[row.lane],
             accepted_at=row.accepted_at,
             send_at=row.send_at,
@@ -280,4 +285,28 @@ def _state(stored: str, *, waiting: bool) -> State:
     return state
 
 
-METHODS = (push_status, push_list, update_push_status)
+async def push_pause(ctx: Context, params: PushUidParams) -> Empty:
+    """Stop a push until push_resume.
+
+    Nothing more of it is planned or sent, on any host, within a second; what was sent stays sent. Its time goes on:
+    what is not sent before expire_at expires. A finished, cancelled or paused push is left as it is. Unknown: 104.
+    """
+    push_id = await pushes.pause(ctx.database, params.uid)
+    if push_id is None:
+        raise NotFoundError("there is no push with this uid", path="uid")
+    ctx.hints.stopped(push_id)
+    return Empty()
+
+
+async def push_resume(ctx: Context, params: PushUidParams) -> Empty:
+    """Let a paused push go on from where it was.
+
+    A push that is not paused is left as it is. Unknown: 104.
+    """
+    if await pushes.resume(ctx.database, params.uid) is None:
+        raise NotFoundError("there is no push with this uid", path="uid")
+    ctx.hints.work()
+    return Empty()
+
+
+METHODS = (push_status, push_list, push_pause, push_resume, update_push_status)

@@ -117,7 +117,7 @@ async def cancel_push(ctx: Context, params: PushUidParams) -> Empty:
     push_id = await pushes.cancel(ctx.database, params.uid)
     if push_id is None:
         raise NotFoundError("there is no push with this uid", path="uid")
-    ctx.hints.cancelled(push_id)
+    ctx.hints.stopped(push_id)
     return Empty()
 
 

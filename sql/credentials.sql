@@ -29,6 +29,19 @@ on conflict (provider_id) do update
     and (credentials.source <> 'settings' or excluded.source = 'settings')
 returning version
 
+-- name: set_pace
+-- A credential with a quota; what was sent lately goes on to count.
+insert into credential_paces as p (credential, per_second, ramp_seconds)
+select provider_id, (settings #>> '{way,quota_per_minute}')::float8 / 60,
+       coalesce((settings #>> '{way,ramp_up_seconds}')::float8, 60)
+from credentials where provider_id = %(provider_id)s and (settings #>> '{way,quota_per_minute}')::float8 > 0
+on conflict (credential) do update set per_second = excluded.per_second, ramp_seconds = excluded.ramp_seconds
+
+-- name: drop_pace
+delete from credential_paces
+where credential = %(provider_id)s and not exists (
+  select from credentials where provider_id = %(provider_id)s and (settings #>> '{way,quota_per_minute}')::float8 > 0)
+
 -- name: resume
 delete from pauses where credential = %(provider_id)s
 

@@ -8,7 +8,7 @@ select pg_notify(w.channel, w.payload) from unnest(%(channels)s::text[], %(paylo
 taken as (
   update batches b
   set due_at = now() + make_interval(secs => %(lease_seconds)s), claimed_by = %(worker)s, attempt = b.attempt + 1,
-      first_attempt_at = coalesce(b.first_attempt_at, now())
+      first_attempt_at = coalesce(b.first_attempt_at, now()), turn = null
   where b.id = any (array(select id from picked))
   returning b.*
 )
@@ -16,40 +16,84 @@ select t.id, t.push_id::text, t.provider, t.credential, t.environment, t.scope, 
        extract(epoch from t.first_attempt_at)::float8 as first_attempt_at,
        extract(epoch from now())::float8 as claimed_at,
        extract(epoch from t.expire_at)::float8 as expire_at,
-       p.delivery = 'at_most_once' as at_most_once, p.state = 'cancelled' as cancelled, k.abandoned,
+       p.delivery = 'at_most_once' as at_most_once, p.state = 'cancelled' as cancelled,
+       p.paused_at is not null as paused, k.abandoned, t.second_try, t.platform, t.timezone, t.locale,
        convert_to(t.tokens, 'UTF8') as tokens,
+       case when p.needs <> '{}' then t.device_ids::text[] end as device_ids, t.attributes::text as attributes,
        case when t.push_id = any (%(known)s::uuid[]) then null else p.request end as request
 from taken t
 join picked k on k.id = t.id
-cross join lateral (select delivery, state, request from pushes where id = t.push_id offset 0) p
+cross join lateral (select delivery, state, paused_at, needs, request from pushes where id = t.push_id offset 0) p
 
 -- name: claim
--- For each credential until its limit of recipients is reached, urgent lane first, oldest first. A claim is a lease: `due_at`
--- moves to its end, and whoever finds it due again finds `claimed_by` set and knows that it was abandoned.
-with wanted as (
-  select w.credential, w.recipients, least(w.recipients, 256) as batches
+-- For each credential until its limit of recipients is reached: urgent lane first; in a lane what waited for its time
+-- (retries, leases that ended) before what is new, and that in the order of service. A claim is a lease: `due_at` moves
+-- to its end, and whoever finds it due again finds `claimed_by` set and knows that it was abandoned. A credential with
+-- a quota pays for what is claimed, and is claimed for a tenth of a second ahead; urgent batches do not wait for it.
+with paces as materialized (
+  select c.credential, c.paid_until,
+         c.paid_until < now() - interval '1 minute' as ramps,
+         c.per_second * case
+           when c.ramp_seconds = 0 then 1
+           when c.paid_until < now() - interval '1 minute' then 0.05
+           else least(1, greatest(0.05, extract(epoch from now() - c.ramped_from) / c.ramp_seconds)) end as per_second
+  from credential_paces c
+  where c.credential in (select w.credential from jsonb_to_recordset(%(room)s::jsonb) w (credential text))
+  for update skip locked
+),
+wanted as (
+  select w.credential, w.recipients, least(w.recipients, 256) as batches,
+         case when t.credential is null then w.recipients
+              else coalesce(ceil(a.per_second * greatest(
+                     0, 0.1 - extract(epoch from greatest(a.paid_until, now() - interval '0.1 second') - now()))), 0)
+         end as allowed
   -- JSON, because PostgreSQL guesses its rows alike with and without the value, and so settles on a generic plan;
   -- with two arrays it planned each claim anew (0.33 of 0.45 ms)
   from jsonb_to_recordset(%(room)s::jsonb) w (credential text, recipients integer)
+  left join credential_paces t on t.credential = w.credential
+  left join paces a on a.credential = w.credential  -- missing: another worker is claiming for it just now
   where not exists (select from pauses z where z.credential = w.credential and z.scope = '')
 ),
 found as (
-  select b.id, b.claimed_by is not null as abandoned, w.recipients,
-         sum(b.recipient_count) over (partition by w.credential order by b.lane, b.due_at, b.id) - b.recipient_count
-           as ahead
+  select b.id, b.credential, b.lane, b.abandoned, b.recipient_count, w.recipients, w.allowed,
+         sum(b.recipient_count) over (partition by w.credential order by b.lane, b.turn nulls first, b.due_at, b.id)
+           - b.recipient_count as ahead
   from wanted w
   cross join unnest(%(lanes)s::smallint[]) l (lane)
   cross join lateral (
-    select q.id, q.claimed_by, q.lane, q.due_at, q.recipient_count
-    from batches q
-    where q.credential = w.credential and q.lane = l.lane and q.due_at <= now()
-      and not exists (select from pauses z where z.credential = q.credential and z.scope = q.scope)
-    order by q.due_at
-    limit w.batches
-    for update skip locked
+    select * from (
+     select q.id, q.credential, q.lane, q.turn, q.due_at, q.claimed_by is not null as abandoned, q.recipient_count
+     from batches q
+     where q.credential = w.credential and q.lane = l.lane and q.turn is null and not q.parked and q.due_at <= now()
+       and (w.allowed > 0 or l.lane = 0)
+       and not exists (select from pauses z where z.credential = q.credential and z.scope = q.scope)
+     order by q.due_at
+     limit w.batches
+     for update skip locked) waited
+    union all
+    select * from (
+     select q.id, q.credential, q.lane, q.turn, q.due_at, false, q.recipient_count
+     from batches q
+     where q.credential = w.credential and q.lane = l.lane and q.turn is not null and not q.parked
+       and (w.allowed > 0 or l.lane = 0)
+       and not exists (select from pauses z where z.credential = q.credential and z.scope = q.scope)
+     order by q.turn, q.id
+     limit w.batches
+     for update skip locked) fresh
   ) b
 ),
-picked as materialized (select id, abandoned from found where ahead < recipients),
+picked as materialized (
+  select id, abandoned, credential, recipient_count from found
+  where ahead < recipients and (ahead < allowed or lane = 0)
+),
+paid as (
+  update credential_paces c
+  set paid_until = greatest(c.paid_until, now()) + make_interval(secs => n.recipients / a.per_second),
+      ramped_from = case when a.ramps then now() else c.ramped_from end
+  from (select credential, sum(recipient_count) as recipients from picked group by credential) n
+  join paces a using (credential)
+  where c.credential = n.credential
+),
 -- include: _claimed
 
 -- name: claim_probe
@@ -63,14 +107,27 @@ with probe as (
     order by y.next_probe_at limit 1 for update skip locked)
   returning z.credential, z.scope
 ),
-found as (
-  select b.id, b.claimed_by is not null as abandoned
-  from probe z
+due as (
+  select p.credential, p.scope, l.lane, b.id, b.abandoned, b.waited
+  from probe p
+  cross join unnest('{0,1,2}'::smallint[]) l (lane)
   cross join lateral (
-    select q.id, q.claimed_by from batches q
-    where q.credential = z.credential and (z.scope = '' or q.scope = z.scope) and q.due_at <= now()
-    order by q.lane, q.due_at limit 1 for update skip locked
+    (select q.id, q.claimed_by is not null as abandoned, true as waited from batches q
+     where q.credential = p.credential and q.lane = l.lane and q.turn is null and not q.parked and q.due_at <= now()
+       and (p.scope = '' or q.scope = p.scope)
+     order by q.due_at limit 1)
+    union all
+    (select q.id, false, false from batches q
+     where q.credential = p.credential and q.lane = l.lane and q.turn is not null and not q.parked
+       and (p.scope = '' or q.scope = p.scope)
+     order by q.turn, q.id limit 1)
   ) b
+),
+found as (
+  select b.id, d.abandoned
+  from (select id, abandoned from due order by lane, waited desc limit 1) d
+  join batches b on b.id = d.id and not b.parked and (b.turn is not null or b.due_at <= now())
+  for update of b skip locked
 ),
 picked as materialized (select id, abandoned from found),
 -- include: _claimed
@@ -80,14 +137,25 @@ picked as materialized (select id, abandoned from found),
 delete from pauses z
 where z.next_probe_at <= now()
   and (z.kind = 'throttle'
-       or not exists (select from batches b where b.credential = z.credential and (z.scope = '' or b.scope = z.scope)))
+       or not (exists (select from batches b where b.credential = z.credential and b.turn is not null and not b.parked
+                                                   and z.scope in ('', b.scope))
+               or exists (select from batches b where b.credential = z.credential and b.turn is null and not b.parked
+                                                      and z.scope in ('', b.scope))))
 returning z.credential, z.scope
 
 -- name: lift_pause
 delete from pauses where credential = %(credential)s and scope = any (%(scopes)s::text[]) returning scope
 
 -- name: pause
--- The first sight of trouble starts a pause; each later one (a failed probe) doubles the wait, up to 15 minutes.
+-- The first sight of trouble starts a pause; each later one (a failed probe) doubles the wait, up to 15 minutes. Devices
+-- that were buried for the reason of the pause just before are taken back: it may not have been the tokens.
+with spared as (
+  update devices d set state = 'failing'
+  from credential_routes r
+  where %(again)s::integer = 0 and %(kind)s = 'trouble' and r.credential = %(credential)s
+    and r.provider = d.provider and r.provider_id = d.provider_id
+    and d.state = 'dead' and d.failing_reason = %(reason)s and d.updated_at > now() - interval '1 hour'
+)
 insert into pauses as z (credential, scope, kind, reason, next_probe_at)
 select c.provider_id, %(scope)s, %(kind)s, %(reason)s, now() + make_interval(secs => coalesce(%(seconds)s::float8, 30))
 from credentials c
@@ -98,13 +166,16 @@ set kind = excluded.kind, reason = excluded.reason, attempt = z.attempt + %(agai
       secs => coalesce(%(seconds)s::float8, least(30 * 2 ^ least(z.attempt, 10), 900)))
 where %(again)s::integer = 1 or excluded.next_probe_at > z.next_probe_at
 
+-- name: paused
+select credential, scope, reason from pauses
+
 -- name: extend
--- Keeps the leases of what is still in flight; tells which pushes were cancelled meanwhile.
+-- Keeps the leases of what is still in flight; tells which pushes were cancelled or paused meanwhile.
 with kept as (
   update batches set due_at = now() + make_interval(secs => %(lease_seconds)s)
   where id = any (%(batches)s::bigint[]) and claimed_by = %(worker)s
 )
-select id::text from pushes where id = any (%(pushes)s::uuid[]) and state = 'cancelled'
+select id::text from pushes where id = any (%(pushes)s::uuid[]) and (state = 'cancelled' or paused_at is not null)
 
 -- name: lock_pushes
 -- In one order, so that two settlements never wait for each other.
@@ -125,9 +196,9 @@ done as materialized (
   returning b.*, g.started_at, g.message_ids
 ),
 recorded as (
-  insert into outcomes (push_id, batch_id, provider, credential, environment, attempt, started_at, device_ids, tokens,
-                        message_ids, positions, outcomes, reasons, statuses)
-  select push_id, id, provider, credential, environment, attempt, to_timestamp(started_at), device_ids,
+  insert into outcomes (push_id, page, batch_id, provider, credential, environment, platform, attempt, started_at,
+                        device_ids, tokens, message_ids, positions, outcomes, reasons, statuses)
+  select push_id, page, id, provider, credential, environment, platform, attempt, to_timestamp(started_at), device_ids,
          case when device_ids is null then tokens end, message_ids, '{}', '{}', '{}', '{}'
   from done
 ),
@@ -166,18 +237,35 @@ exceptions as materialized (
   join done d on d.id = x.batch_id
 ),
 recipients as (
-  select d.id as batch_id, r.n - 1 as position, r.token, r.device_id, p.state = 'cancelled' as cancelled
+  select d.id as batch_id, r.n - 1 as position, r.token, r.device_id, d.second_try, p.state = 'cancelled' as cancelled,
+         p.paused_at is not null as paused, d.attributes -> (r.n - 1)::integer as attributes
   from done d
   join pushes p on p.id = d.push_id
   cross join lateral rows from (unnest(string_to_array(d.tokens, E'\n')), unnest(d.device_ids))
     with ordinality r (token, device_id, n)
   where d.id in (select batch_id from exceptions)
 ),
+elsewhere as (
+  -- The same app's other environment, where a token that this one does not know may be at home (providers.md 1.6).
+  select distinct on (d.id) d.id as batch_id, c.provider_id as credential, o.environment
+  from done d
+  join credentials own on own.provider_id = d.credential
+  cross join lateral (
+    select case d.environment when 'sandbox' then 'production' else 'sandbox' end as environment) o
+  join credentials c on c.provider = 'apns' and c.environment = o.environment
+                        and c.settings ->> 'bundle_id' = own.settings ->> 'bundle_id'
+  where d.provider = 'apns' and not d.second_try and d.device_ids is not null
+    and d.id in (select batch_id from exceptions where outcome = 'dead' and reason = 'BadDeviceToken')
+  order by d.id, c.provider_id = d.credential desc, c.is_default desc, c.provider_id
+),
 judged as materialized (
   -- What is to be sent again follows the device: a new token is used, a device that left gets nothing more, and a
   -- cancelled push sends nothing again. A dead token that the device has replaced meanwhile is sent again as well.
   select x.batch_id, x.position, x.push_id, x.provider, x.credential, x.reason, x.status, x.due_at, x.proof_at,
-         x.counts, r.token, r.device_id,
+         x.counts, r.token, r.device_id, r.second_try, r.paused, r.attributes,
+         -- the token as it is now: one that the device brought meanwhile is tried where the device says
+         case when x.outcome = 'dead' and not r.cancelled and v.token = r.token then e.credential end as elsewhere,
+         e.environment as other_environment,
          case when v.id is not null and v.provider = x.provider and v.state = 'active' then v.token else r.token end
            as next_token,
          case
@@ -185,30 +273,38 @@ judged as materialized (
            when x.outcome in ('retry', 'released') and r.device_id is not null and v.id is null then 'suppressed'
            when x.outcome = 'dead' and not r.cancelled and v.state = 'active' and v.provider = x.provider
                 and v.token <> r.token then 'retry'
+           when x.outcome = 'dead' and x.reason = 'BadDeviceToken' and not r.cancelled and e.credential is not null
+                and v.token = r.token then 'retry'
            else x.outcome
          end as outcome
   from exceptions x
   join recipients r on r.batch_id = x.batch_id and r.position = x.position
   left join devices v on v.id = r.device_id and x.outcome in ('retry', 'released', 'dead')
+  left join elsewhere e on e.batch_id = x.batch_id and x.reason = 'BadDeviceToken'
 ),
 again as (
-  insert into batches (push_id, provider, credential, environment, scope, target, lane, due_at, attempt,
-                       first_attempt_at, expire_at, recipient_count, device_ids, tokens)
-  select d.push_id, d.provider, d.credential, d.environment, d.scope, d.target, d.lane,
+  insert into batches (push_id, page, provider, credential, environment, scope, platform, target, timezone, locale, lane,
+                       parked, paced, due_at, attempt, first_attempt_at, expire_at, recipient_count, second_try,
+                       device_ids, tokens, attributes)
+  select d.push_id, d.page, d.provider, coalesce(j.elsewhere, d.credential),
+         case when j.elsewhere is null then d.environment else j.other_environment end,
+         d.scope, d.platform, d.target, d.timezone, d.locale, d.lane, d.paced or j.paused, d.paced,
          greatest(now(), to_timestamp(j.due_at)), case when j.counts then d.attempt else d.attempt - 1 end,
-         d.first_attempt_at, d.expire_at, count(*),
+         d.first_attempt_at, d.expire_at, count(*), d.second_try or j.elsewhere is not null,
          case when count(j.device_id) > 0 then array_agg(j.device_id order by j.position) end,
-         string_agg(j.next_token, E'\n' order by j.position)
+         string_agg(j.next_token, E'\n' order by j.position),
+         case when count(j.attributes) > 0 then jsonb_agg(j.attributes order by j.position) end
   from judged j
   join done d on d.id = j.batch_id
   where j.outcome in ('retry', 'released')
-  group by d.id, d.push_id, d.provider, d.credential, d.environment, d.scope, d.target, d.lane, d.attempt,
-           d.first_attempt_at, d.expire_at, j.due_at, j.counts
+  group by d.id, d.push_id, d.page, d.provider, d.credential, d.environment, d.scope, d.platform, d.target, d.timezone,
+           d.locale, d.lane, d.paced, d.attempt, d.first_attempt_at, d.expire_at, d.second_try, j.due_at, j.counts,
+           j.elsewhere, j.other_environment, j.paused
 ),
 recorded as (
-  insert into outcomes (push_id, batch_id, provider, credential, environment, attempt, started_at, device_ids, tokens,
-                        message_ids, positions, outcomes, reasons, statuses)
-  select d.push_id, d.id, d.provider, d.credential, d.environment, d.attempt,
+  insert into outcomes (push_id, page, batch_id, provider, credential, environment, platform, attempt, started_at,
+                        device_ids, tokens, message_ids, positions, outcomes, reasons, statuses)
+  select d.push_id, d.page, d.id, d.provider, d.credential, d.environment, d.platform, d.attempt,
          to_timestamp(d.started_at), d.device_ids,
          case when d.device_ids is null then d.tokens end, d.message_ids,
          coalesce(e.positions, '{}'), coalesce(e.outcomes, '{}'), coalesce(e.reasons, '{}'), coalesce(e.statuses, '{}')
@@ -241,12 +337,15 @@ ledger as (
   from counted c where l.push_id = c.push_id and l.provider = c.provider
 ),
 reasoned as (
-  insert into push_reasons as r (push_id, provider, outcome, reason, count)
+  insert into push_reasons as r (push_id, provider, outcome, reason, count, examples)
   select push_id, provider, case outcome when 'dead' then 'failed' when 'retry' then 'retried' else outcome end,
-         case when outcome = 'suppressed' then 'DeviceRemoved' else reason end, count(*)
+         case when outcome = 'suppressed' and reason <> 'UserPreferences' then 'DeviceRemoved' else reason end, count(*),
+         coalesce((array_agg(device_id) filter (where device_id is not null))[1:3], '{}')
   from judged where outcome <> 'released'
   group by 1, 2, 3, 4
-  on conflict (push_id, provider, outcome, reason) do update set count = r.count + excluded.count
+  on conflict (push_id, provider, outcome, reason) do update
+  set count = r.count + excluded.count,
+      examples = case when cardinality(r.examples) < 3 then (r.examples || excluded.examples)[1:3] else r.examples end
 ),
 moved as (
   update pushes p
@@ -257,6 +356,27 @@ moved as (
         from counted group by push_id) n
   where p.id = n.push_id
 ),
+moved_home as (
+  -- Accepted in the other environment: that is where this token is at home. Unless the device is registered there too.
+  update devices v
+  set environment = d.environment,
+      provider_id = case when c.is_default then '' else c.provider_id end, updated_at = now()
+  from done d
+  join credentials c on c.provider_id = d.credential
+  cross join lateral rows from (unnest(string_to_array(d.tokens, E'\n')), unnest(d.device_ids))
+    with ordinality r (token, device_id, n)
+  where d.second_try and v.id = r.device_id and v.token = r.token and v.registered_at < to_timestamp(d.started_at)
+    and not exists (select from exceptions x where x.batch_id = d.id and x.position = r.n - 1)
+    and not exists (select from devices o where o.token = v.token and o.provider = v.provider and o.id <> v.id
+                    and o.provider_id = case when c.is_default then '' else c.provider_id end)
+),
+held as (
+  -- This device had too much lately, whichever push: others wait for it as long as this one does.
+  update devices v set hold_until = to_timestamp(j.due_at)
+  from judged j
+  where j.outcome = 'retry' and j.status = 429 and j.counts and v.id = j.device_id
+    and not exists (select from judged b where b.device_id = j.device_id and b.outcome = 'dead')
+),
 buried as (
   -- Only if it was not registered again after the proof: the answer may be old news. 404 and 410 are about the token;
   -- what else sounds like a dead token may be a wrong credential, and is taken back when the credential changes.
@@ -266,22 +386,97 @@ buried as (
   from judged j, credential_routes r
   where j.outcome = 'dead' and v.token = j.token and v.provider = j.provider and v.state = 'active'
     and v.registered_at < to_timestamp(j.proof_at)
-    and r.provider = v.provider and r.provider_id = v.provider_id and r.credential = j.credential
+    and r.provider = v.provider and r.provider_id = v.provider_id
+    and (r.credential = j.credential or j.second_try and v.id = j.device_id)
 )
 select id from done
 
 -- name: claim_ended
--- What no ordinary claim will reach: batches whose credential is gone, or whose time ran out behind a pause.
-with found as (
-  select q.id, q.claimed_by is not null as abandoned
-  from batches q
-  where q.due_at <= now()
-    and (q.expire_at <= now() or not exists (select from credentials c where c.provider_id = q.credential))
+-- What no ordinary claim will reach: batches whose credential is gone, or whose time ran out behind a pause. The
+-- credentials in the queue are few, and are found by leaping through the indexes from one to the next.
+with recursive named (credential) as (
+  (select credential from batches where turn is not null and not parked order by credential limit 1)
+  union all
+  select (select b.credential from batches b where b.turn is not null and not b.parked and b.credential > n.credential
+          order by b.credential limit 1)
+  from named n where n.credential is not null
+),
+late (credential) as (
+  (select credential from batches where turn is null and not parked order by credential limit 1)
+  union all
+  select (select b.credential from batches b where b.turn is null and not b.parked and b.credential > n.credential
+          order by b.credential limit 1)
+  from late n where n.credential is not null
+),
+gone as materialized (
+  select n.credential from (select credential from named union select credential from late) n
+  where n.credential is not null and not exists (select from credentials c where c.provider_id = n.credential)
+),
+over as (
+  select q.id, q.claimed_by is not null as abandoned from batches q
+  where q.expire_at <= now() and (q.claimed_by is null or q.due_at <= now())
   limit 200
   for update skip locked
 ),
-picked as materialized (select id, abandoned from found),
+orphaned as (
+  select b.id, b.abandoned from gone g cross join lateral (
+    select * from (
+      select q.id, false as abandoned from batches q
+      where q.credential = g.credential and q.turn is not null and not q.parked limit 200 for update skip locked) fresh
+    union all
+    select * from (
+      select q.id, q.claimed_by is not null from batches q
+      where q.credential = g.credential and q.turn is null and not q.parked
+        and (q.claimed_by is null or q.due_at <= now())
+      limit 200 for update skip locked) waited
+  ) b
+),
+picked as materialized (
+  select id, bool_or(abandoned) as abandoned from (select * from over union all select * from orphaned) every group by id
+),
 -- include: _claimed
+
+-- name: set_free
+-- Batches of pushes that set their own pace, as many as that allows by now, and none while earlier ones wait to be
+-- claimed: what piled up during an outage must not go all at once.
+with pace as materialized (
+  select z.push_id, z.paid_until,
+         floor(z.per_second * extract(
+           epoch from now() + make_interval(secs => %(ahead_seconds)s)
+                      - greatest(z.paid_until, now() - make_interval(secs => %(ahead_seconds)s)))) as allowed
+  from push_paces z
+  join pushes p on p.id = z.push_id and p.state in ('planning', 'sending') and p.paused_at is null
+  where not exists (select from batches b where b.push_id = z.push_id and not b.parked and b.claimed_by is null
+                                                and b.due_at <= now())
+  for update of z skip locked
+),
+chosen as materialized (
+  select n.id, n.push_id, n.recipient_count
+  from (
+    select b.id, b.push_id, b.recipient_count, a.allowed,
+           sum(b.recipient_count) over (partition by b.push_id order by b.turn nulls first, b.id) as total
+    from pace a
+    cross join lateral (
+      select q.id, q.push_id, q.recipient_count, q.turn from batches q
+      where q.push_id = a.push_id and q.parked and q.due_at <= now() and a.allowed > 0
+      order by q.turn nulls first, q.id limit 1000
+    ) b
+  ) n
+  where n.total <= greatest(n.allowed, n.recipient_count)
+),
+freed as (
+  update batches b set parked = false where b.id = any (array(select id from chosen))
+),
+paid as (
+  update push_paces z
+  set paid_until = greatest(z.paid_until, now() - make_interval(secs => %(ahead_seconds)s))
+                   + make_interval(secs => n.recipients / z.per_second)
+  from (select push_id, sum(recipient_count) as recipients from chosen group by push_id) n
+  where z.push_id = n.push_id
+)
+select (select count(*) from chosen)::integer as freed,
+       (select count(*) from push_paces z join pushes p on p.id = z.push_id
+        where p.state in ('scheduled', 'planning', 'sending'))::integer as paced
 
 -- name: depth
 -- Bounded, so that asking costs the same however full the queue is.
@@ -332,6 +527,11 @@ delete from pushes where id in (
   select id from pushes
   where state in ('done', 'cancelled') and id < %(before)s::uuid
     and finished_at < now() - make_interval(days => %(days)s)
+  limit %(most)s)
+
+-- name: remove_finished_paces
+delete from push_paces where push_id in (
+  select z.push_id from push_paces z join pushes p on p.id = z.push_id where p.state in ('done', 'cancelled')
   limit %(most)s)
 
 -- name: remove_old_receipts

@@ -180,6 +180,8 @@ async def _write(connection: Connection, vault: Vault, new: NewCredential, sourc
     }
     if not await values(connection, _QUERIES.put, params):
         raise CredentialConflictError("this provider_id is another provider's, or the settings declare it")
+    await connection.execute(_QUERIES.set_pace, names)
+    await connection.execute(_QUERIES.drop_pace, names)
     await connection.execute(_QUERIES.resume, names)
     await connection.execute(_QUERIES.revive, names)
 

@@ -11,6 +11,9 @@ _QUERIES = load("pushes")
 
 LANES = ("urgent", "normal", "bulk")
 NO_CURSOR = "00000000-0000-0000-0000-000000000000"
+_PAUSABLE = ["scheduled", "planning", "sending"]
+NEEDS = ("device", "user", "meta", "timezone", "locale")
+"""What a push may ask its batches to say of their recipients."""
 
 
 class NewPush(msgspec.Struct, kw_only=True):
@@ -26,10 +29,12 @@ class NewPush(msgspec.Struct, kw_only=True):
     providers: list[str]
     apns_topic: str
     expire_at: float | None
+    max_rate: int | None = None
+    needs: list[str] = []
 
-    def parameters(self) -> dict[str, object]:
-        """The values of its columns."""
-        return msgspec.structs.asdict(self)
+    def parameters(self, batch_size: int) -> dict[str, object]:
+        """The values of its columns, and what enqueueing its batches takes."""
+        return msgspec.structs.asdict(self) | enqueueing(self.max_rate, batch_size)
 
 
 class KnownPush(msgspec.Struct):
@@ -51,6 +56,9 @@ class PushToPlan(msgspec.Struct):
     audience: str
     cursor: str | None
     send_at: float
+    turn: int
+    needs: list[str]
+    max_rate: int | None
 
 
 class PushRow(msgspec.Struct):
@@ -66,6 +74,7 @@ class PushRow(msgspec.Struct):
     expire_at: int
     planned_at: int
     finished_at: int
+    paused_at: int
     waiting: bool
     ledger: str
     reasons: str
@@ -86,6 +95,13 @@ class PushLine(msgspec.Struct):
     planned: int
     settled: int
     waiting: bool
+    paused: bool
+
+
+def enqueueing(max_rate: int | None, batch_size: int) -> dict[str, object]:
+    """The parameters of a push's first batches; one with a rate of its own is cut for ten portions a second."""
+    portion = batch_size if max_rate is None else max(1, min(batch_size, max_rate // 10))
+    return {"paced": max_rate is not None, "batch_size": portion, "turn": 0, "cursor": NO_CURSOR}
 
 
 async def accept_devices(
@@ -94,19 +110,19 @@ async def accept_devices(
     """Accept a push to these devices or users' devices with its batches; False when its uid is taken."""
     query, audience = (_QUERIES.accept_users, users) if device_ids is None else (_QUERIES.accept_ids, device_ids)
     name = "users" if device_ids is None else "device_ids"
-    return bool(await database.values(query, {**push.parameters(), name: audience, "batch_size": batch_size}))
+    return bool(await database.values(query, push.parameters(batch_size) | {name: audience}))
 
 
 async def accept_raw(database: Database, push: NewPush, raw: dict[str, object], batch_size: int) -> bool:
     """Accept a push to raw addresses (`provider`, `provider_id`, `target`, `tokens`); False when its uid is taken."""
     query = _QUERIES.accept_raw
-    return bool(await database.values(query, {**push.parameters(), **raw, "batch_size": batch_size}))
+    return bool(await database.values(query, push.parameters(batch_size) | raw))
 
 
 async def accept_planned(database: Database, push: NewPush, audience: str, send_at: float | None) -> bool:
     """Accept a push whose audience (JSON text) is planned later; False when its uid is taken."""
     more = {"audience": audience, "send_at": send_at}
-    return bool(await database.values(_QUERIES.accept_planned, push.parameters() | more))
+    return bool(await database.values(_QUERIES.accept_planned, push.parameters(1) | more))
 
 
 async def by_uid(database: Database, uid: str) -> KnownPush | None:
@@ -138,12 +154,26 @@ async def seconds_to_next_plan(database: Database) -> float | None:
 
 async def cancel(database: Database, uid: str) -> str | None:
     """Cancel a push: its id, or None when there is no such push. A finished one is left as it is."""
+    return await _change(database, uid, _QUERIES.cancel)
+
+
+async def pause(database: Database, uid: str) -> str | None:
+    """Stop a push until it is resumed: its id, or None when there is no such push. A finished one is left as it is."""
+    return await _change(database, uid, _QUERIES.pause)
+
+
+async def resume(database: Database, uid: str) -> str | None:
+    """Let a paused push go on: its id, or None when there is no such push."""
+    return await _change(database, uid, _QUERIES.resume)
+
+
+async def _change(database: Database, uid: str, query: bytes) -> str | None:
     async with database.transaction() as connection:
         found = await values(connection, _QUERIES.lock_by_uid, {"uid": uid})
         if not found:
             return None
         push_id: str = found[0][0]
-        await connection.execute(_QUERIES.cancel, {"push_id": push_id})
+        await connection.execute(query, {"push_id": push_id})
         return push_id
 
 
@@ -153,8 +183,9 @@ async def status(database: Database, uid: str) -> PushRow | None:
 
 
 async def page(database: Database, states: list[str] | None, cursor: str | None, limit: int) -> list[PushLine]:
-    """Pushes, newest first, after the push with id `cursor`."""
-    parameters = {"states": states, "cursor": cursor, "limit": limit}
+    """Pushes in one of these states (`paused` is one), newest first, after the push with id `cursor`."""
+    stored = states and sorted({each for state in states for each in (_PAUSABLE if state == "paused" else [state])})
+    parameters = {"states": states, "stored": stored, "cursor": cursor, "limit": limit}
     return await database.rows(_QUERIES.list, parameters, PushLine, fresh=True)
 
 

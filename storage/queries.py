@@ -26,7 +26,7 @@ class Queries:
         fragments = dict(zip(parts[1::2], parts[2::2], strict=True))
 
         def included(match: re.Match[str]) -> str:
-            return fragments[match[1]].strip("\n")
+            return _INCLUDE.sub(included, fragments[match[1]].strip("\n"))
 
         self._statements = {
             name: _INCLUDE.sub(included, body).strip().encode()

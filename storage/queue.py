@@ -31,8 +31,15 @@ class ClaimedBatch(msgspec.Struct):
     expire_at: float | None
     at_most_once: bool
     cancelled: bool
+    paused: bool
     abandoned: bool
+    second_try: bool
+    platform: str
+    timezone: str
+    locale: str
     tokens: bytes
+    device_ids: list[str] | None
+    attributes: str | None
     request: bytes | None
 
 
@@ -44,6 +51,7 @@ class Settlement(msgspec.Struct):
     started: list[float] = []
     message_ids: list[bytes] = []
     pushes: set[str] = set()
+    plain: bool = True  # every recipient accepted, and no device to be moved
     x_batches: list[int] = []
     x_positions: list[int] = []
     x_outcomes: list[str] = []
@@ -88,7 +96,7 @@ class Queue:
         """Write what came of these batches, all or nothing; the ids of those that were still ours."""
         parameters = msgspec.structs.asdict(settlement)
         pushes = {"pushes": sorted(parameters.pop("pushes"))}
-        if not settlement.x_batches:
+        if parameters.pop("plain"):
             return {
                 row[0]
                 for row in await self._database.values(_QUERIES.settle_accepted, {**self._own, **parameters, **pushes})
@@ -120,10 +128,19 @@ class Queue:
         }
         await self._database.execute(_QUERIES.pause, parameters)
 
+    async def paused(self) -> dict[tuple[str, str], str]:
+        """The pauses in force: (credential, scope) → reason."""
+        return {(row[0], row[1]): row[2] for row in await self._database.values(_QUERIES.paused, {})}
+
     async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
         """End these pauses of a credential: a probe was accepted. The scopes that were paused."""
         parameters = {"credential": credential, "scopes": list(scopes)}
         return [row[0] for row in await self._database.values(_QUERIES.lift_pause, parameters)]
+
+    async def set_free(self, ahead_seconds: float) -> tuple[int, int]:
+        """Let batches of paced pushes go, as many as their rates allow: (set free, pushes with a rate of their own)."""
+        found = await self._database.values(_QUERIES.set_free, {"ahead_seconds": ahead_seconds})
+        return found[0][0], found[0][1]
 
     async def lift_idle_pauses(self) -> list[tuple[str, str]]:
         """End the pauses that end by themselves: (credential, scope)."""
@@ -153,6 +170,7 @@ async def upkeep(database: Database, *, outcome_days: int, dead_device_days: int
             before = f"{int((time.time() - outcome_days * _DAY_SECONDS) * 1000):012x}".ljust(32, "0")
             old = {"days": outcome_days, "before": before}
             await _remove(connection, _QUERIES.remove_old_pushes, old)
+            await _remove(connection, _QUERIES.remove_finished_paces, {})
             await _remove(connection, _QUERIES.remove_old_receipts, {"days": outcome_days})
             await _remove(connection, _QUERIES.bury_failing_devices, {"days": dead_device_days})
             await _remove(connection, _QUERIES.remove_dead_devices, {"days": dead_device_days})

@@ -18,9 +18,10 @@ _PAUSE = Reaction(Kind.RETRY, pausing=Pausing.CREDENTIAL, alarm=True)
 
 TABLE: Mapping[tuple[int, str], Reaction] = MappingProxyType(
     {
-        # The other environment is not tried from here: a token of the wrong one is dead for this registration.
+        # The other environment is tried once by the settlement, where another credential serves it.
         (400, "BadDeviceToken"): _DEAD,
-        (400, "DeviceTokenNotForTopic"): Reaction(Kind.FAILED, alarm=True),
+        # The token is another app's: this one lets go of it, until its credential changes.
+        (400, "DeviceTokenNotForTopic"): Reaction(Kind.DEAD, alarm=True),
         (400, "BadCollapseId"): _FAIL,
         (400, "BadExpirationDate"): _FAIL,
         (400, "BadMessageId"): _FAIL,

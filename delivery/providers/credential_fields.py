@@ -8,6 +8,8 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+GONE_PERCENT = 50
+
 
 class CredentialError(Exception):
     """A credential that cannot be used as given; the text says what to change and repeats no secret."""
@@ -33,6 +35,9 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     proxy: http://user:password@host:port
     transport: http2 (default), or aioapns (APNs), httpx (FCM)
     max_connections: the most connections of a process, 1 to 1000
+    quota_per_minute: sends a minute by all processes; 0 = no limit; FCM without `endpoint`: 600000 unless told
+    ramp_up_seconds: how long it takes from nothing to all of the quota after a minute without sends, 60 unless told
+    gone_percent: pause when more than this share of tokens turns out to be gone, 50 unless told; 100 = never
     key: APNs: the text of the .p8 file
     key_id: APNs: the key's id
     team_id: APNs: the team's id
@@ -54,6 +59,9 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     proxy: str | None = None
     transport: str | None = None
     max_connections: int | None = None
+    quota_per_minute: int | None = None
+    ramp_up_seconds: int | None = None
+    gone_percent: int | None = None
     key: str | None = None
     key_id: str | None = None
     team_id: str | None = None
@@ -78,6 +86,9 @@ class Way(msgspec.Struct, frozen=True, omit_defaults=True):
     proxy: str = ""
     transport: str = "http2"
     max_connections: int = 0  # 0 = the provider's default
+    quota_per_minute: int = 0  # 0 = no limit
+    ramp_up_seconds: int = 60
+    gone_percent: int = GONE_PERCENT
 
 
 class CertificateFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,19 +113,32 @@ def authorities(pem: str) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(pem.encode()) if pem else []
 
 
-def way_of(fields: CredentialFields, transports: tuple[str, ...]) -> Way:
-    """Check the fields that say how to reach the service; `transports` are those the provider has."""
+def way_of(fields: CredentialFields, transports: tuple[str, ...], quota_per_minute: int = 0) -> Way:
+    """Check the fields that say how to reach the service.
+
+    `transports` are those the provider has, `quota_per_minute` is the limit of its own address.
+    """
     transport = fields.transport or "http2"
     if transport not in transports:
         raise UnsupportedCredentialError("the transports are " + ", ".join(transports), "transport")
     if fields.max_connections is not None and not 1 <= fields.max_connections <= 1000:
         raise CredentialError("1 to 1000 is expected", "max_connections")
+    if fields.quota_per_minute is not None and not 0 <= fields.quota_per_minute <= 1_000_000_000:
+        raise CredentialError("0 to 1000000000 is expected", "quota_per_minute")
+    if fields.ramp_up_seconds is not None and not 0 <= fields.ramp_up_seconds <= 3600:
+        raise CredentialError("0 to 3600 is expected", "ramp_up_seconds")
+    if fields.gone_percent is not None and not 1 <= fields.gone_percent <= 100:
+        raise CredentialError("1 to 100 is expected", "gone_percent")
+    default_quota = 0 if fields.endpoint else quota_per_minute
     return Way(
         endpoint=_endpoint(fields.endpoint or ""),
         tls_ca=_authorities((fields.tls_ca or "").replace("\\n", "\n")),
         proxy=_proxy(fields.proxy or ""),
         transport=transport,
         max_connections=fields.max_connections or 0,
+        quota_per_minute=default_quota if fields.quota_per_minute is None else fields.quota_per_minute,
+        ramp_up_seconds=60 if fields.ramp_up_seconds is None else fields.ramp_up_seconds,
+        gone_percent=fields.gone_percent or GONE_PERCENT,
     )
 
 

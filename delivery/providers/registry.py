@@ -5,16 +5,22 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
+import msgspec
+
 from delivery.http2 import PoolOptions
 from delivery.providers.apns import ApnsProvider
 from delivery.providers.contract import Provider
-from delivery.providers.credential_fields import CredentialError
+from delivery.providers.credential_fields import CredentialError, Way
 from delivery.providers.fcm import FcmProvider
 from storage.credentials import StoredCredential
 
 DRAIN_SECONDS = 30.0
 
 _LOG = logging.getLogger(__name__)
+
+
+class _Open(msgspec.Struct):
+    way: Way = Way()
 
 
 def build_provider(credential: StoredCredential, *, options: PoolOptions | None = None) -> Provider:
@@ -48,6 +54,7 @@ class Registry:
         self._lock = asyncio.Lock()
         self._versions: dict[str, tuple[float, int]] = {}
         self._providers: dict[str, Provider] = {}
+        self._ways: dict[str, Way] = {}
         self._draining: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -72,6 +79,10 @@ class Registry:
         """The version of the credential that `get` answers for."""
         mark = self._versions.get(provider_id)
         return None if mark is None else mark[1]
+
+    def way(self, provider_id: str) -> Way:
+        """The options of a credential that are the same for all providers."""
+        return self._ways.get(provider_id, Way())
 
     def ids(self) -> list[str]:
         """The credentials that can be sent with."""
@@ -98,11 +109,13 @@ class Registry:
             _LOG.error("a credential cannot be used", extra={**facts, "reason": error.detail})
             return
         self._providers[credential.provider_id] = provider
+        self._ways[credential.provider_id] = msgspec.json.decode(credential.settings, type=_Open).way
         _LOG.info("a credential is ready", extra=facts)
 
     def _drop(self, provider_id: str) -> None:
         self._versions.pop(provider_id, None)
         provider = self._providers.pop(provider_id, None)
+        self._ways.pop(provider_id, None)
         if provider is not None:
             task = asyncio.create_task(self._drain(provider_id, provider), name=f"drain {provider_id}")
             self._draining.add(task)

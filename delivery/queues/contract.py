@@ -10,11 +10,12 @@ from delivery.outcomes import Pause
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed batch; `request` is the push's request when it was not known; `cancelled`: its push was."""
+    """A claimed batch; `request` is the push's request when it was not known; `cancelled`, `paused`: its push was."""
 
     batch: Batch
     request: bytes | None
     cancelled: bool
+    paused: bool = False
 
 
 class Queue(Protocol):
@@ -34,13 +35,19 @@ class Queue(Protocol):
         """Claim batches that can only end: their credential is gone, or their time is over behind a pause."""
 
     async def extend(self, batches: Sequence[int], pushes: Sequence[str]) -> list[str]:
-        """Keep these leases; tell which of these pushes are cancelled."""
+        """Keep these leases; tell which of these pushes are cancelled or paused."""
 
     async def settle(self, results: Sequence[Results]) -> int:
         """Write what came of these batches; how many of them were no longer ours."""
 
     async def pause(self, credential: str, pause: Pause, reason: str, *, version: int | None, again: bool) -> None:
         """Stop a credential or a scope of it, if it still is the version that had the trouble."""
+
+    async def set_free(self, ahead_seconds: float) -> tuple[int, int]:
+        """Let batches of pushes with a rate of their own go: (batches set free, such pushes)."""
+
+    async def paused(self) -> dict[tuple[str, str], str]:
+        """The pauses in force: (credential, scope) → reason."""
 
     async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
         """End these pauses of a credential; the scopes that were paused."""

@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 CHANNEL_WORK = "tocsin_work"
 CHANNEL_CREDENTIALS = "tocsin_credentials"
-CHANNEL_CANCELLED = "tocsin_cancelled"
+CHANNEL_STOPPED = "tocsin_stopped"
 
 
 class Hints:
@@ -47,9 +47,9 @@ class Hints:
         """Say that credentials have changed."""
         self._want(CHANNEL_CREDENTIALS)
 
-    def cancelled(self, push_id: str) -> None:
-        """Say that this push was cancelled."""
-        self._want(CHANNEL_CANCELLED, push_id)
+    def stopped(self, push_id: str) -> None:
+        """Say that this push was cancelled or paused."""
+        self._want(CHANNEL_STOPPED, push_id)
 
     def _want(self, channel: str, payload: str = "") -> None:
         self._wanted.add((channel, payload))

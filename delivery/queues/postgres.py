@@ -3,12 +3,16 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from delivery.batches import Batch, Results
+import msgspec
+
+from delivery.batches import Attributes, Batch, Results
 from delivery.judge import Verdict, judge
 from delivery.outcomes import Outcome, Pause
 from delivery.queues.contract import Claim
 from storage import queue as storage
 from storage.queue import ClaimedBatch, Settlement
+
+_ATTRIBUTES = msgspec.json.Decoder(list[Attributes])
 
 
 class PostgresQueue:
@@ -30,7 +34,7 @@ class PostgresQueue:
         return [_claim(row) for row in await self._queue.claim_ended()]
 
     async def extend(self, batches: Sequence[int], pushes: Sequence[str]) -> list[str]:
-        """Keep these leases; tell which of these pushes are cancelled."""
+        """Keep these leases; tell which of these pushes are cancelled or paused."""
         return await self._queue.extend(batches, pushes)
 
     async def settle(self, results: Sequence[Results]) -> int:
@@ -52,6 +56,14 @@ class PostgresQueue:
             again=again,
             version=version,
         )
+
+    async def set_free(self, ahead_seconds: float) -> tuple[int, int]:
+        """Let batches of pushes with a rate of their own go: (batches set free, such pushes)."""
+        return await self._queue.set_free(ahead_seconds)
+
+    async def paused(self) -> dict[tuple[str, str], str]:
+        """The pauses in force: (credential, scope) → reason."""
+        return await self._queue.paused()
 
     async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
         """End these pauses of a credential; the scopes that were paused."""
@@ -79,8 +91,14 @@ def _claim(row: ClaimedBatch) -> Claim:
         at_most_once=row.at_most_once,
         abandoned=row.abandoned,
         tokens=row.tokens.split(b"\n"),
+        second_try=row.second_try,
+        platform=row.platform,
+        timezone=row.timezone,
+        locale=row.locale,
+        device_ids=row.device_ids,
+        attributes=_ATTRIBUTES.decode(row.attributes) if row.attributes else None,
     )
-    return Claim(batch, row.request, row.cancelled)
+    return Claim(batch, row.request, row.cancelled, row.paused)
 
 
 def _add(settlement: Settlement, results: Results, now: float) -> None:
@@ -89,6 +107,7 @@ def _add(settlement: Settlement, results: Results, now: float) -> None:
     settlement.attempts.append(batch.attempt)
     settlement.started.append(batch.claimed_at)
     settlement.pushes.add(batch.push_id)
+    settlement.plain = settlement.plain and not results.exceptions and not batch.second_try
     # 36 bytes a recipient that can be derived were a seventh of the sender's time, and more of the database's
     names = () if results.derived_ids else results.message_ids
     settlement.message_ids.append(b"\n".join([name for name in names if name]))

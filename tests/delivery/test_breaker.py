@@ -8,7 +8,7 @@ from delivery.outcomes import Kind, Outcome
 
 BAD = Outcome(Kind.DEAD, "BadDeviceToken", 400)
 GONE = Outcome(Kind.DEAD, "Unregistered", 410)
-WRONG_APP = Outcome(Kind.FAILED, "DeviceTokenNotForTopic", 400)
+WRONG_APP = Outcome(Kind.DEAD, "DeviceTokenNotForTopic", 400)
 NO_ANSWER = Outcome(Kind.RETRY, "ConnectFailed")
 
 
@@ -30,9 +30,17 @@ def test_a_jump_of_one_reason_trips_it(outcome: Outcome) -> None:
     assert Breaker().observe(results(100, {outcome: 30})) == outcome.reason
 
 
-@pytest.mark.parametrize("refused", [{BAD: 15}, {GONE: 90}, {NO_ANSWER: 100}, {BAD: 10, WRONG_APP: 10}])
+@pytest.mark.parametrize("refused", [{BAD: 15}, {GONE: 50}, {NO_ANSWER: 100}, {BAD: 10, WRONG_APP: 10}])
 def test_few_refusals_or_tokens_that_are_gone_do_not(refused: dict[Outcome, int]) -> None:
     assert Breaker().observe(results(100, refused)) is None
+
+
+def test_most_tokens_being_gone_trips_it() -> None:
+    assert Breaker().observe(results(200, {GONE: 110})) == "Unregistered"
+
+
+def test_a_share_of_tokens_that_are_gone_can_be_allowed() -> None:
+    assert Breaker(gone_share=1.0).observe(results(200, {GONE: 200})) is None
 
 
 def test_refusals_add_up_over_small_batches() -> None:

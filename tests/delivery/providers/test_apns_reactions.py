@@ -23,7 +23,6 @@ INPUT = [
     (404, "BadPath"),
     (405, "MethodNotAllowed"),
     (413, "PayloadTooLarge"),
-    (400, "DeviceTokenNotForTopic"),
 ]
 TROUBLE = [
     (403, "InvalidProviderToken"),
@@ -52,6 +51,12 @@ async def test_a_message_apns_cannot_take_fails(
 ) -> None:
     apns_emulator.set_faults([fault({"status": status, "reason": reason})])
     assert await outcome_of(apns, APNS_PAYLOAD) == Outcome(Kind.FAILED, reason, status)
+
+
+async def test_a_token_of_another_app_is_let_go_of(apns: ApnsProvider, apns_emulator: ApnsEmulator) -> None:
+    apns_emulator.set_faults([fault({"status": 400, "reason": "DeviceTokenNotForTopic"})])
+    outcome = await outcome_of(apns, APNS_PAYLOAD)
+    assert (outcome.kind, outcome.reason, outcome.status) == (Kind.DEAD, "DeviceTokenNotForTopic", 400)
 
 
 @pytest.mark.parametrize(("status", "reason"), TROUBLE)
@@ -158,6 +163,7 @@ async def test_what_was_not_sent_when_a_credential_pauses_is_given_back(
 
 def test_every_row_of_the_table_is_tested_here() -> None:
     tested = {*INPUT, *TROUBLE, *LATER, (400, "BadDeviceToken"), (400, "TopicDisallowed")}
+    tested |= {(400, "DeviceTokenNotForTopic")}
     tested |= {(410, "Unregistered"), (410, "ExpiredToken")}
     tested |= {(status, "") for status in (403, 410, 429, 500, 503)}
     assert tested == set(TABLE)
