@@ -9,8 +9,9 @@ from delivery.outcomes import Outcome
 
 
 class Attributes(msgspec.Struct):
-    """What a push asked to know of a recipient."""
+    """What a push asked to know of a recipient; `id` for raw tokens that a device here has."""
 
+    id: str = ""
     user: str = ""
     meta: dict[str, str] | None = None
 
@@ -38,12 +39,19 @@ class Batch:
     at_most_once: bool
     abandoned: bool  # an earlier claim ended without a word: its sends may have gone out
     tokens: list[bytes]
+    version: int | None = None  # of the credential, when it was claimed
     second_try: bool = False  # in the other environment than the devices were registered for
     platform: str = ""
     timezone: str = ""  # these four only where the push asks for them
     locale: str = ""
     device_ids: list[str] | None = None
     attributes: list[Attributes] | None = None
+
+    def device_id(self, position: int) -> str:
+        """The device at this place; '' where it is not known, or the push does not ask for it."""
+        if self.device_ids is not None:
+            return self.device_ids[position]
+        return self.attributes[position].id if self.attributes else ""
 
     def __repr__(self) -> str:
         return f"Batch(id={self.id}, push_id={self.push_id}, recipients={len(self.tokens)})"

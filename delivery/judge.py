@@ -31,6 +31,11 @@ def judge(outcome: Outcome, batch: Batch, now: float) -> Verdict:
         if batch.at_most_once:
             return Verdict("failed", outcome.reason or "Unknown", outcome.status)
         return _again(outcome, batch, now)
+    if outcome.kind is Kind.HELD:
+        due_at = now if outcome.due_at is None else outcome.due_at
+        if batch.expire_at is not None and due_at >= batch.expire_at:
+            return Verdict("expired", outcome.reason)
+        return Verdict("held", outcome.reason, due_at=due_at, counts=False)
     if outcome.kind is Kind.RELEASED:
         return Verdict("released", outcome.reason, due_at=now, counts=False)
     return Verdict(outcome.kind.value, outcome.reason, outcome.status, proof_at=outcome.proof_at)

@@ -15,6 +15,9 @@ class Kind(StrEnum):
     EXPIRED = "expired"  # its time was over before it could be sent
     CANCELLED = "cancelled"  # the push was cancelled before it was sent
     RELEASED = "released"  # never left this process: given back to the queue as it was
+    HELD = "held"  # it may not be sent yet: given back to the queue until `due_at`
+    DROPPED = "dropped"  # it may not be sent, and the push does not want it later
+    SUPPRESSED = "suppressed"  # its recipient does not want it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class Outcome:
     `reason` is the provider's own word (`BadDeviceToken`, `UNREGISTERED`) or ours (`Timeout`); `status` the HTTP
     status, 0 without an answer. `retry_after_seconds` is the provider's wish, `backoff_base_seconds` the first step
     of the exponential backoff without one. `proof_at` (Unix seconds) says when a dead token is known to have been
-    dead. `counts_as_attempt` is False when the message was not at fault (credential trouble, throttle).
+    dead. `counts_as_attempt` is False when the message was not at fault (credential trouble, throttle). `due_at` (Unix
+    seconds) is when what is held may be sent.
     """
 
     kind: Kind
@@ -48,3 +52,4 @@ class Outcome:
     proof_at: float | None = None
     pause: Pause | None = None
     counts_as_attempt: bool = True
+    due_at: float | None = None

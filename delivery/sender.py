@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -10,16 +9,17 @@ from functools import partial
 
 import msgspec
 
+from delivery.admission import Admissions
 from delivery.batches import Batch, Results
-from delivery.breaker import Breaker, is_suspicious
-from delivery.endings import RELEASED, REMOVED, answered, ended, settle_all
-from delivery.messages import Messages, UnknownPushError
-from delivery.outcomes import Kind, Outcome, Pause
+from delivery.endings import RELEASED, REMOVED, ended, settle_all
+from delivery.messages import Messages
+from delivery.outcomes import Outcome, Pause
 from delivery.pace import Pace
-from delivery.providers.contract import Attempt, Message, PayloadError, Provider
+from delivery.pausing import Pausing, held_by
 from delivery.providers.registry import Registry
 from delivery.queues.contract import Claim, Queue
 from delivery.settler import Settler
+from delivery.submission import InFlight, Submission
 from storage.database import DatabaseUnavailableError
 
 _LOG = logging.getLogger(__name__)
@@ -40,18 +40,6 @@ class SenderOptions(msgspec.Struct, frozen=True):
     most_recipients: int = 50_000
 
 
-@dataclasses.dataclass(slots=True)
-class InFlight:
-    """A batch that was claimed and not yet finished; `attempt` is None while it has not been submitted."""
-
-    batch: Batch
-    results: Results
-    extended_at: float
-    attempt: Attempt | None = None
-    probe: bool = False
-    version: int | None = None
-
-
 class Sender:
     """Sends what the queue holds for the credentials of the registry; see `run` and `stop`."""
 
@@ -61,16 +49,20 @@ class Sender:
         registry: Registry,
         settler: Settler,
         options: SenderOptions,
+        messages: Messages,
+        admissions: Admissions,
+        outdated: Callable[[], None] = lambda: None,
     ) -> None:
         self._queue = queue
         self._registry = registry
         self._settler = settler
         self._options = options
-        self._messages = Messages()
+        self._messages = messages
+        self._submission = Submission(registry, messages, admissions)
+        self._pauses = Pausing(queue, registry)
+        self._outdated = outdated
         self._in_flight: dict[int, InFlight] = {}
         self._paces: dict[str, Pace] = {}
-        self._breakers: dict[str, Breaker] = {}
-        self._paused: dict[tuple[str, str], str] = {}
         self._claimed_at = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
@@ -123,8 +115,8 @@ class Sender:
     def _cancel(self, meant: Callable[[Batch], bool], *, probes: bool = True) -> None:
         """Give back what is not sent of these batches. Cancelling may finish them, and others with them."""
         for entry in [each for each in self._in_flight.values() if meant(each.batch) and (probes or not each.probe)]:
-            if entry.attempt is not None and entry.batch.id in self._in_flight:
-                entry.attempt.cancel()
+            if entry.batch.id in self._in_flight:
+                entry.stop()
 
     async def _claim(self) -> list[Claim]:
         room = self._room()
@@ -167,61 +159,31 @@ class Sender:
     def _start(self, claim: Claim, *, probe: bool = False, default: Outcome | None = None) -> None:
         batch = claim.batch
         if claim.request is not None:
-            self._messages.learn(batch.push_id, claim.request)
+            self._messages.learn(batch.push_id, claim.request, claim.uid, claim.analytics_uid)
         results = Results(batch, self._finished)
         entry = InFlight(batch, results, time.monotonic(), probe=probe)
         self._in_flight[batch.id] = entry
         self._paces.setdefault(batch.credential, Pace()).took(len(batch.tokens))
         self._idle.clear()
         ending = ended(claim) or default
+        if ending is None and self._registry.version(batch.credential) != batch.version:
+            self._outdated()  # the credential was changed, and this worker has not heard of it
+            ending = RELEASED
         if ending is not None:
             settle_all(results, ending)
         else:
-            self._submit(entry)
-
-    def _submit(self, entry: InFlight) -> None:
-        batch = entry.batch
-        provider = self._registry.get(batch.credential)
-        if provider is None:  # it is being replaced just now
-            settle_all(entry.results, RELEASED)
-            return
-        entry.version = self._registry.version(batch.credential)
-        try:
-            message = self._messages.message(batch, provider)
-        except PayloadError as error:
-            _LOG.warning("a payload was refused", extra={"push_id": batch.push_id, "path": error.path})
-            settle_all(entry.results, Outcome(Kind.FAILED, "PayloadRefused"))
-            return
-        except UnknownPushError:
-            settle_all(entry.results, RELEASED)
-            return
-        if entry.probe and len(batch.tokens) > 1:
-            self._submit_one(entry, provider, message)
-        else:
-            entry.attempt = provider.submit(batch, message, entry.results)
-
-    def _submit_one(self, entry: InFlight, provider: Provider, message: Message) -> None:
-        """Try a paused credential with one recipient; the others go back to the queue whatever comes of it."""
-
-        def tried(one: Results) -> None:
-            if one.message_ids[0] is not None:
-                entry.results.accepted(0, one.message_ids[0])
-            else:
-                entry.results.settled(0, one.exceptions[0])
-            for position in range(1, len(entry.batch.tokens)):
-                entry.results.settled(position, RELEASED)
-
-        first = dataclasses.replace(entry.batch, tokens=entry.batch.tokens[:1])
-        entry.attempt = provider.submit(first, message, Results(first, tried))
+            self._submission.submit(entry)
 
     def _finished(self, results: Results) -> None:
         batch = results.batch
         entry = self._in_flight.pop(batch.id)
         self._paces[batch.credential].finished(len(batch.tokens))
         pauses = {o.pause: o.reason for o in results.exceptions.values() if o.pause is not None}
-        if reason := self._suspicion(entry):
+        if reason := self._pauses.suspicion(entry):
             pauses[Pause("trouble")] = reason
-            self._cancel(lambda other: other.credential == batch.credential)
+        self._pauses.spare(entry)
+        for scope in {pause.scope for pause in pauses if pause.kind == "trouble"}:
+            self._cancel(partial(held_by, batch.credential, scope))
         if pauses or entry.probe:
             # before it is settled, so that what goes back to the queue is not claimed again at once
             task = asyncio.get_running_loop().create_task(self._pause_then_settle(entry, pauses))
@@ -230,19 +192,6 @@ class Sender:
         else:
             self._settle(results)
 
-    def _suspicion(self, entry: InFlight) -> str | None:
-        """The reason to think that the credential is wrong rather than the tokens."""
-        batch = entry.batch
-        if entry.probe:  # one answer decides; that a token is gone speaks against the credential if it paused for that
-            reasons = {self._paused.get((batch.credential, scope)) for scope in ("", batch.scope)}
-            dead = (o for o in entry.results.exceptions.values() if o.kind is Kind.DEAD)
-            return next((o.reason for o in dead if is_suspicious(o) or o.reason in reasons), None)
-        breaker = self._breakers.get(batch.credential)
-        if breaker is None:
-            share = self._registry.way(batch.credential).gone_percent / 100
-            breaker = self._breakers[batch.credential] = Breaker(share)
-        return breaker.observe(entry.results)
-
     def _settle(self, results: Results) -> None:
         self._settler.add(results)
         self.wake.set()
@@ -250,17 +199,8 @@ class Sender:
             self._idle.set()
 
     async def _pause_then_settle(self, entry: InFlight, pauses: dict[Pause, str]) -> None:
-        batch = entry.batch
         try:
-            for pause, reason in pauses.items():
-                fields = {"provider_id": batch.credential, "scope": pause.scope, "reason": reason, "kind": pause.kind}
-                _LOG.error("sending is paused", extra=fields)
-                await self._queue.pause(batch.credential, pause, reason, version=entry.version, again=entry.probe)
-            if entry.probe and not pauses and answered(entry.results):
-                for scope in await self._queue.lift_pause(batch.credential, ["", batch.scope]):
-                    _LOG.info("sending goes on", extra={"provider_id": batch.credential, "scope": scope})
-        except DatabaseUnavailableError as error:
-            _LOG.warning("a pause was not recorded", extra={"provider_id": batch.credential, "error": str(error)})
+            await self._pauses.record(entry, pauses)
         finally:
             task = asyncio.current_task()
             if task is not None:
@@ -284,19 +224,8 @@ class Sender:
         credentials = self._registry.ids()
         if not credentials:
             return
-        await self._follow_pauses()
+        self._cancel(await self._pauses.follow(), probes=False)
         for claim in await self._queue.claim_probe(credentials, self._messages.known()):
             self._start(claim, probe=True)
         if await self._queue.lift_idle_pauses():
             self.wake.set()
-
-    async def _follow_pauses(self) -> None:
-        """Give back what is not sent of what another worker has paused meanwhile."""
-        known, self._paused = self._paused, await self._queue.paused()
-        for credential, scope in self._paused.keys() - known.keys():
-            self._cancel(partial(_behind, credential, scope), probes=False)
-
-
-def _behind(credential: str, scope: str, batch: Batch) -> bool:
-    """Whether a pause of this scope holds the batch."""
-    return batch.credential == credential and scope in ("", batch.scope)

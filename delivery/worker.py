@@ -9,14 +9,17 @@ from typing import Any
 
 import msgspec
 
+from delivery.admission import Admissions
+from delivery.messages import Messages
 from delivery.planner import Planner, PlannerOptions
 from delivery.providers.registry import Registry
 from delivery.pump import Pump
 from delivery.queues.hints import CHANNEL_CREDENTIALS, CHANNEL_STOPPED, CHANNEL_WORK, Hints
 from delivery.queues.postgres import PostgresQueue
+from delivery.receipts import Receipts
 from delivery.sender import Sender, SenderOptions
 from delivery.settler import Settler
-from storage import credentials, queue
+from storage import credentials, queue, upkeep
 from storage.database import Database, DatabaseUnavailableError
 from storage.ids import new_id
 from storage.listener import listen
@@ -28,14 +31,13 @@ _OUTAGE_SECONDS = 0.5
 
 
 class WorkerOptions(msgspec.Struct, frozen=True):
-    """Times in seconds; `outcome_days` and `dead_device_days` are retention."""
+    """Times in seconds; `retention` says how long what is kept."""
 
     planner: PlannerOptions = PlannerOptions()
     sender: SenderOptions = SenderOptions()
     shutdown_seconds: float = 20.0
     refresh_seconds: float = 15.0
-    outcome_days: int = 30
-    dead_device_days: int = 7
+    retention: upkeep.Retention = upkeep.Retention()
 
 
 class Worker:
@@ -56,7 +58,16 @@ class Worker:
             Settler(claims) as settler,
             Registry(self._load) as registry,
         ):
-            sender = Sender(claims, registry, settler, self._options.sender)
+            messages = Messages(Receipts(self._vault.derived("receipts")))
+            sender = Sender(
+                claims,
+                registry,
+                settler,
+                self._options.sender,
+                messages,
+                Admissions(self._database),
+                self._refresh.set,
+            )
 
             def work() -> None:
                 sender.wake.set()
@@ -111,10 +122,7 @@ class Worker:
         while True:
             started = time.monotonic()
             try:
-                options = self._options
-                await queue.upkeep(
-                    self._database, outcome_days=options.outcome_days, dead_device_days=options.dead_device_days
-                )
+                await upkeep.upkeep(self._database, self._options.retention)
             except DatabaseUnavailableError as error:
                 _LOG.warning("upkeep was put off", extra={"error": str(error)})
             await asyncio.sleep(max(60.0, _UPKEEP_SECONDS - (time.monotonic() - started)))

@@ -20,10 +20,10 @@ from emulators.apns_checks import (
     STATUSES,
     USUAL_REASONS,
     ApnsRules,
-    ApnsToken,
     check_device_push,
     valid_message_id,
 )
+from emulators.apns_tokens import ApnsOwner, ApnsTokens
 from emulators.authority import keep
 from emulators.emulator import Emulator, Place
 from emulators.exchange import PUSH, Answer, Connection, Request
@@ -75,7 +75,7 @@ class ApnsEmulator(Emulator):
         super().__init__(limits, place)
         self.environment = environment
         self._max_streams = max_streams_after_first
-        self._tokens: dict[str, ApnsToken] = {}
+        self._tokens = ApnsTokens()
         allowed = None if topics is None else frozenset(topics)
         self._rules = ApnsRules(environment, allowed, self._tokens, known_tokens_only)
         self._desk = ProviderTokens(environment, keys, token_time_scale, not require_known_keys)
@@ -154,7 +154,7 @@ class ApnsEmulator(Emulator):
             return Answer(200, accepted=True)
         timestamp = action.timestamp_ms
         if timestamp is None and status == 410:
-            timestamp = time.time_ns() // 1_000_000
+            timestamp = self._now_ms()
         return Answer(status, [_JSON], _reason_body(reason, timestamp), reason)
 
     def stamped(self, answer: Answer, request: Request) -> Answer:
@@ -169,16 +169,18 @@ class ApnsEmulator(Emulator):
 
     def apply_tokens(self, body: bytes) -> int:
         """Set states of device tokens; one that died without a time died now."""
-        states = msgspec.json.decode(body, type=dict[str, ApnsToken])
-        now_ms = time.time_ns() // 1_000_000
-        for token, state in states.items():
-            if state.timestamp_ms is None:
-                state.timestamp_ms = now_ms
-            self._tokens[token.lower()] = state
-        return len(states)
+        return self._tokens.apply(body, self._now_ms())
+
+    def apply_registry(self, body: bytes) -> int:
+        """Say which environment and bundle ids device tokens belong to, by prefix."""
+        return self._tokens.assign(body)
+
+    def registry(self) -> list[ApnsOwner]:
+        """The rules of the registry."""
+        return self._tokens.owners()
 
     def forget_tokens(self) -> None:
-        """Forget the states of all device tokens, and the channels."""
+        """Forget the states and owners of all device tokens, and the channels."""
         self._tokens.clear()
         self._channels.clear()
 
@@ -212,7 +214,7 @@ class ApnsEmulator(Emulator):
         authorization = request.headers.get("authorization")
         if authorization:
             self._journal.credential_seen(authorization)
-        return self._desk.check(authorization, session, time.time())
+        return self._desk.check(authorization, session, time.time(), self.clock_offset)
 
     def _success(self, request: Request) -> Answer:
         return Answer(200, self._ids(request), accepted=True)
@@ -222,6 +224,9 @@ class ApnsEmulator(Emulator):
         known = self._tokens.get(request.token) if status == 410 else None
         body = _reason_body(reason, known.timestamp_ms if known is not None else None)
         return Answer(status, [*self._ids(request), _JSON], body, reason)
+
+    def _now_ms(self) -> int:
+        return int(self.now() * 1000)
 
     def _ids(self, request: Request) -> list[tuple[str, str]]:
         given = request.headers.get("apns-id")

@@ -6,11 +6,11 @@ servers of pushy and APNSwift.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable
 
 import msgspec
 
+from emulators.apns_tokens import ApnsTokens
 from emulators.exchange import Request
 
 DEVICE_PATH = "/3/device/"
@@ -99,26 +99,12 @@ _INTEGER = re.compile(r"[0-9]{1,18}")
 _SUFFIXES = tuple(sorted(filter(None, TOPIC_SUFFIXES.values()), key=len, reverse=True))
 
 
-class ApnsToken(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What the emulated APNs knows of a device token: one line of `POST /tokens`.
-
-    `state` `unregistered` and `expired` answer 410 with `timestamp_ms` (now, when absent); `bad` 400 BadDeviceToken;
-    `not_for_topic` 400 DeviceTokenNotForTopic; `throttled` 429 TooManyRequests. A token of the other `environment` is a
-    BadDeviceToken, a topic outside `topics` (without suffix) is DeviceTokenNotForTopic.
-    """
-
-    state: Literal["ok", "unregistered", "expired", "bad", "not_for_topic", "throttled"] = "ok"
-    timestamp_ms: int | None = None
-    environment: Literal["production", "sandbox"] | None = None
-    topics: tuple[str, ...] | None = None
-
-
 class ApnsRules(msgspec.Struct):
     """What the checks go by: the environment, the topics the credential may use (None: any) and the known tokens."""
 
     environment: str
     topics: frozenset[str] | None
-    tokens: Mapping[str, ApnsToken]
+    tokens: ApnsTokens
     known_tokens_only: bool
 
 

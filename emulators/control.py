@@ -1,7 +1,7 @@
 """The control port: plain HTTP/1.1 on loopback to read what happened and to script what goes wrong."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Annotated, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -11,20 +11,37 @@ from emulators.exchange import Answer, Request
 from emulators.faults import AppliedRule, Goaway, Rule, ShrinkSettings
 
 MAX_PAGE = 10_000
+MAX_OFFSET_SECONDS = 10 * 365 * 86_400
 
 
 class ConnectionsOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """What is done to every open connection: `goaway`, `shrink_settings`, `ping`, `stall`, `drop`, in this order."""
+    """What is done to every open connection, in this order.
+
+    `stop_reading` and `end_sending` (FIN) close one half of it, `stall` leaves it open and dumb, `drop` ends it.
+    """
 
     goaway: Goaway | None = None
     shrink_settings: ShrinkSettings | None = None
     ping: bool = False
+    stop_reading: bool = False
+    end_sending: bool = False
     stall: bool = False
     drop: bool = False
 
 
+class Clock(msgspec.Struct, forbid_unknown_fields=True):
+    """How far the service's clock is from the true time, ahead when positive."""
+
+    offset_seconds: Annotated[float, msgspec.Meta(ge=-MAX_OFFSET_SECONDS, le=MAX_OFFSET_SECONDS)] = 0.0
+
+
 class Controlled(Protocol):
     """What the control port can do with an emulator."""
+
+    clock_offset: float
+
+    def now(self) -> float:
+        """What the service takes for the time."""
 
     def counters(self) -> Counters:
         """The counters now."""
@@ -44,11 +61,17 @@ class Controlled(Protocol):
     def apply_tokens(self, body: bytes) -> int:
         """Set states of device tokens from JSON; msgspec.ValidationError when it is not understood."""
 
+    def apply_registry(self, body: bytes) -> int:
+        """Replace the rules that say whose device tokens are from JSON; likewise."""
+
+    def registry(self) -> Sequence[object]:
+        """The rules that say whose device tokens are."""
+
     def order_connections(self, order: ConnectionsOrder) -> int:
         """Do something to every open connection; the number of them."""
 
     def reset(self) -> None:
-        """Forget counters, requests, faults and tokens."""
+        """Forget counters, requests, faults, tokens and the clock's offset."""
 
     def describe(self) -> dict[str, object]:
         """Addresses and identity of the emulator."""
@@ -67,6 +90,10 @@ class Control:
             ("GET", "/faults"): lambda query, body: emulator.faults(),
             ("POST", "/faults"): self._set_faults,
             ("POST", "/tokens"): lambda query, body: {"tokens": emulator.apply_tokens(body)},
+            ("GET", "/registry"): lambda query, body: emulator.registry(),
+            ("POST", "/registry"): lambda query, body: {"rules": emulator.apply_registry(body)},
+            ("GET", "/clock"): self._clock,
+            ("POST", "/clock"): self._set_clock,
             ("POST", "/connections"): self._connections,
             ("POST", "/reset"): self._reset,
         }
@@ -96,6 +123,13 @@ class Control:
         rules = msgspec.json.decode(body, type=list[Rule])
         self._emulator.apply_faults(rules, append=query.get("append") in {"1", "true"})
         return {"rules": len(self._emulator.faults())}
+
+    def _clock(self, query: dict[str, str], body: bytes) -> object:
+        return {"offset_seconds": self._emulator.clock_offset, "now": self._emulator.now()}
+
+    def _set_clock(self, query: dict[str, str], body: bytes) -> object:
+        self._emulator.clock_offset = msgspec.json.decode(body, type=Clock).offset_seconds
+        return self._clock(query, body)
 
     def _connections(self, query: dict[str, str], body: bytes) -> object:
         return {"connections": self._emulator.order_connections(msgspec.json.decode(body, type=ConnectionsOrder))}

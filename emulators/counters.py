@@ -6,6 +6,7 @@ from itertools import islice
 
 import msgspec
 
+from emulators.deliveries import Deliveries, Delivery
 from emulators.exchange import PUSH, Request
 
 MAX_CREDENTIALS = 10_000
@@ -19,7 +20,8 @@ class Counters(msgspec.Struct, kw_only=True):
 
     `unanswered` counts pushes whose client was told nothing, by fault. `peak_streams` is the most open at once on one
     connection. `refused_streams` were over the limit in force, `streams_over_limit` over a limit the client had already
-    acknowledged (its fault). `duplicate_tokens` and `duplicate_messages` are accepted more than once.
+    acknowledged (its fault). `duplicate_tokens` and `duplicate_messages` are accepted more than once, as far as
+    `arrivals_limit` counts them; `duplicate_deliveries` are of one message to one token, over a run of any length.
     """
 
     requests: int
@@ -43,6 +45,7 @@ class Counters(msgspec.Struct, kw_only=True):
     newest_protocol_errors: list[str]
     duplicate_tokens: int
     duplicate_messages: int
+    duplicate_deliveries: int
 
 
 class Arrival(msgspec.Struct, gc=False):
@@ -53,13 +56,18 @@ class Arrival(msgspec.Struct, gc=False):
 
 
 class Arrivals(msgspec.Struct, kw_only=True):
-    """Arrivals by token and by message (apns-id; FCM: digest of the body). `untracked` met a full table."""
+    """Arrivals by token and by message (apns-id; FCM: digest of the body). `untracked` met a full table.
+
+    `deliveries` are messages that a token accepted more than once; of `forgotten` older ones a repetition is not seen.
+    """
 
     tokens: dict[str, Arrival]
     messages: dict[str, Arrival]
     token_count: int
     message_count: int
     untracked: int
+    deliveries: list[Delivery]
+    forgotten: int
 
 
 class RecordedRequest(msgspec.Struct, kw_only=True):
@@ -139,6 +147,7 @@ class Journal:
         self._ring_bytes = 0
         self._tokens = _Table(self._arrivals_limit)
         self._messages = _Table(self._arrivals_limit)
+        self._deliveries = Deliveries(self._arrivals_limit)
 
     def connection_opened(self) -> None:
         """Count a finished handshake."""
@@ -192,6 +201,8 @@ class Journal:
         tracked = not request.token or self._tokens.add(request.token, accepted)
         tracked &= not request.message_id or self._messages.add(request.message_id, accepted)
         self.tally["untracked"] += not tracked
+        if accepted and request.token and request.message_id:
+            self._deliveries.accepted(request.token, request.message_id)
 
     def counters(self) -> Counters:
         """The counters now."""
@@ -218,6 +229,7 @@ class Journal:
             newest_protocol_errors=list(self._protocol_errors),
             duplicate_tokens=self._tokens.duplicates,
             duplicate_messages=self._messages.duplicates,
+            duplicate_deliveries=self._deliveries.duplicates,
         )
 
     def arrivals(self, limit: int = 1000, duplicates_only: bool = False) -> Arrivals:
@@ -228,6 +240,8 @@ class Journal:
             token_count=len(self._tokens.rows),
             message_count=len(self._messages.rows),
             untracked=self.tally["untracked"],
+            deliveries=list(islice(self._deliveries.doubled(), limit)),
+            forgotten=self._deliveries.forgotten,
         )
 
     def requests(self, token: str | None = None, limit: int = 100) -> list[RecordedRequest]:

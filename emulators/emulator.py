@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ class Emulator(ABC):
         self.port = place.get("port", 0)
         self.control_port = place.get("control_port", 0)
         self.data_dir = Path(data_dir) if data_dir is not None else None
+        self.clock_offset = 0.0
         self._authority = place.get("authority")
         self._journal = Journal(place.get("ring_size", 10_000), place.get("arrivals_limit", 200_000))
         self._plan = FaultPlan()
@@ -90,6 +92,14 @@ class Emulator(ABC):
         """The control port."""
         return f"http://{CONTROL_HOST}:{self.control_port}"
 
+    def now(self) -> float:
+        """What the service takes for the time (Unix seconds): `clock_offset` seconds from what it is.
+
+        The ages of provider tokens, assertions and access tokens are judged by it. Intervals and what is recorded of
+        requests go by the true time.
+        """
+        return time.time() + self.clock_offset
+
     # What a test or the control port asks for
 
     def counters(self) -> Counters:
@@ -123,6 +133,10 @@ class Emulator(ABC):
         """Set states of device tokens, written as for `POST /tokens`."""
         self.apply_tokens(msgspec.json.encode(tokens))
 
+    def set_registry(self, rules: Sequence[Mapping[str, object]]) -> None:
+        """Say whose device tokens are, written as for `POST /registry`; msgspec.ValidationError when one is wrong."""
+        self.apply_registry(msgspec.json.encode(rules))
+
     def order_connections(self, order: ConnectionsOrder) -> int:
         """Do something to every open connection; the number of them."""
         chosen = list(self._ports.connections.values())
@@ -131,9 +145,10 @@ class Emulator(ABC):
         return len(chosen)
 
     def reset(self) -> None:
-        """Forget counters, requests, faults and token states; connections stay open."""
+        """Forget counters, requests, faults, token states and the clock's offset; connections stay open."""
         self._journal.reset()
         self._plan.set([])
+        self.clock_offset = 0.0
         self.forget_tokens()
 
     # What a provider adds
@@ -168,8 +183,16 @@ class Emulator(ABC):
         """Set states of device tokens from JSON; the number of them."""
 
     @abstractmethod
+    def apply_registry(self, body: bytes) -> int:
+        """Replace the rules that say whose device tokens are from JSON; the number of them."""
+
+    @abstractmethod
+    def registry(self) -> Sequence[object]:
+        """The rules that say whose device tokens are."""
+
+    @abstractmethod
     def forget_tokens(self) -> None:
-        """Forget the states of all device tokens."""
+        """Forget the states and owners of all device tokens."""
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
@@ -215,6 +238,10 @@ class Emulator(ABC):
             connection.limit_streams(order.shrink_settings.max_concurrent_streams)
         if order.ping:
             connection.ping()
+        if order.stop_reading:
+            connection.stop_reading()
+        if order.end_sending:
+            connection.end_sending()
         if order.stall:
             connection.stall()
         if order.drop:

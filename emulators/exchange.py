@@ -62,6 +62,7 @@ class Connection(Protocol):
     """What a service and a fault can do to a connection; HTTP/1.1 does the nearest thing it has."""
 
     connection_id: int
+    muted_by: str  # the fault since which the client hears nothing; '' without one
 
     def respond(self, stream_id: int, answer: Answer) -> None:
         """Send the answer; nothing happens when the stream is gone."""
@@ -86,6 +87,12 @@ class Connection(Protocol):
 
     def stall(self) -> None:
         """Stop reading and writing and leave the connection open."""
+
+    def stop_reading(self) -> None:
+        """Stop reading; answers still go out."""
+
+    def end_sending(self) -> None:
+        """Close the sending side (FIN) and read on."""
 
     def abort(self) -> None:
         """Drop the connection without a word."""
@@ -114,10 +121,14 @@ def perform(service: Service, connection: Connection, request: Request) -> None:
         connection.limit_streams(action.shrink_settings.max_concurrent_streams)
     if _stopped(service, connection, request, action):
         return
-    untold = "drop_after_body" if action.drop_after_body else "stall" if action.stall else ""
+    untold = action.untold or connection.muted_by
     answer = service.answer(request, action, untold)
+    if action.stop_reading:
+        connection.stop_reading()
     if action.drop_after_body:
         connection.abort()
+    elif action.end_sending:
+        connection.end_sending()
     elif action.delay_ms and not untold:
         connection.respond_later(request.stream_id, action.delay_ms / 1000, answer)
     elif not untold:

@@ -68,15 +68,16 @@ class ShrinkSettings(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
-    """What goes wrong. At most one ending (an answer, rst_stream, drop…, stall…); the rest may be combined with it.
+    """What goes wrong. At most one ending (an answer, rst_stream, drop…, stall…, end_sending); the rest goes with any.
 
     An answer is `status` and/or `reason` (either implies the other where the provider's table knows it), with
     `timestamp_ms` (APNs 410), `details` (FCM), `retry_after` (seconds or HTTP date), `body` (own text) or `html` (a
     proxy's error page). Modifiers work on forced and on natural answers: `delay_ms`, `headers`, `split_body`,
     `bodyless`, `pad_length`, `informational` (a 1xx first), `trailers`, `shrink_settings`, `goaway`.
 
-    `drop_after_body`, `stall` and a delay let the request be processed first; `drop_connection`, `stall_connection` and
-    `rst_stream` do not.
+    `drop_after_body`, `stall`, `end_sending` and a delay let the request be processed first; `drop_connection`,
+    `stall_connection` and `rst_stream` do not. Half-closed connections: after `end_sending` (FIN) the service reads and
+    processes on and nobody hears of it; after `stop_reading` it sends the answers that are due and takes nothing more.
     """
 
     status: int | None = None
@@ -100,12 +101,14 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, fro
     drop_connection: bool = False
     stall: bool = False
     stall_connection: bool = False
+    end_sending: bool = False
+    stop_reading: bool = False
     shrink_settings: ShrinkSettings | None = None
 
     def __post_init__(self) -> None:
         endings = [self.forces_answer, self.rst_stream is not None, self.drop_after_body, self.drop_connection]
-        if sum([*endings, self.stall, self.stall_connection]) > 1:
-            raise ValueError("an action has at most one ending: an answer, rst_stream, drop_… or stall…")
+        if sum([*endings, self.stall, self.stall_connection, self.end_sending]) > 1:
+            raise ValueError("an action has at most one ending: an answer, rst_stream, drop_…, stall… or end_sending")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError("status must be between 200 and 599")
         if self.informational and not 100 <= self.informational <= 199:
@@ -119,6 +122,13 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, fro
     def forces_answer(self) -> bool:
         """Whether the answer is given by the rule and not by the provider's checks."""
         return self.status is not None or self.reason is not None or self.html
+
+    @property
+    def untold(self) -> str:
+        """The fault that keeps the answer to a processed request from the client; '' without one."""
+        if self.drop_after_body:
+            return "drop_after_body"
+        return "stall" if self.stall else "end_sending" if self.end_sending else ""
 
     @property
     def reset_code(self) -> int:

@@ -18,7 +18,7 @@ from emulators.fcm_accounts import account_of, new_private_pem, service_account_
 from emulators.fcm_errors import ERRORS, JSON, USUAL_ERRORS, error_answer, html_answer, invalid
 from emulators.fcm_messages import check_body, is_dry_run, oversized, target
 from emulators.fcm_quota import ProjectQuota
-from emulators.fcm_tokens import FcmTokens
+from emulators.fcm_tokens import FcmOwner, FcmTokens
 from emulators.fcm_topics import INSTANCE_ID, REGISTRATIONS, Topics
 from emulators.http2_streams import Http2Limits
 from emulators.oauth import Account, TokenEndpoint
@@ -88,7 +88,7 @@ class FcmEmulator(Emulator):
 
     def access_token(self, project_id: str | None = None) -> str:
         """An access token without the exchange."""
-        return self._oauth.grant(project_id or self._projects[0], time.time())
+        return self._oauth.grant(project_id or self._projects[0], self.now())
 
     def revoke_access_tokens(self) -> None:
         """No access token given out so far is good any more."""
@@ -136,7 +136,7 @@ class FcmEmulator(Emulator):
         if request.http_version == "2" and ":authority" not in request.headers:
             return html_answer(400)
         if request.kind == "oauth":
-            return self._oauth.handle(request, self.token_url, time.time())
+            return self._oauth.handle(request, self.token_url, self.now())
         if request.kind == "other":
             return html_answer(404)
         refusal = self._authorize(request)
@@ -171,8 +171,16 @@ class FcmEmulator(Emulator):
         """Set states of registrations."""
         return self._tokens.apply(body)
 
+    def apply_registry(self, body: bytes) -> int:
+        """Say which projects may send to registrations, by prefix."""
+        return self._tokens.assign(body)
+
+    def registry(self) -> list[FcmOwner]:
+        """The rules of the registry."""
+        return self._tokens.owners()
+
     def forget_tokens(self) -> None:
-        """Forget the states of registrations, their topics, and what was taken from the quota."""
+        """Forget the states and owners of registrations, their topics, and what was taken from the quota."""
         self._tokens.clear()
         self._topics.clear()
         self._quota.refill()
@@ -203,7 +211,7 @@ class FcmEmulator(Emulator):
         self._journal.credential_seen(token)
         if self._accept_any_token:
             return None
-        holder = self._oauth.holder(token, time.time())
+        holder = self._oauth.holder(token, self.now())
         if holder is None:
             return error_answer("UNAUTHENTICATED")
         match = re.match(r"/v1/projects/([^/]+)/", request.path)
@@ -234,7 +242,7 @@ class FcmEmulator(Emulator):
             return invalid(violations)
         if request.body_length > len(request.body) or oversized(payload):
             return error_answer("INVALID_ARGUMENT", message="Message is too big", bare=True)
-        refusal = self._tokens.refusal(request.token)
+        refusal = self._tokens.refusal(request.token, project)
         if refusal is not None:
             return refusal
         return self._accepted(project, dry=is_dry_run(payload))

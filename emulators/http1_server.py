@@ -10,9 +10,10 @@ import h11
 
 from emulators.counters import Journal
 from emulators.exchange import Answer, Request
+from emulators.line import Line
 
 
-class Http1Connection(asyncio.Protocol):
+class Http1Connection(Line):
     """One client connection with keep-alive: an `emulators.exchange.Connection`, its requests numbered from 1.
 
     What HTTP/1.1 cannot say is done the nearest way: a reset drops the connection, a GOAWAY adds `connection: close`.
@@ -26,6 +27,7 @@ class Http1Connection(asyncio.Protocol):
         on_request: "Callable[[Http1Connection, Request], None]",
         on_closed: "Callable[[Http1Connection], None]",
     ) -> None:
+        super().__init__()
         self.connection_id = connection_id
         self._body_limit = body_limit
         self._journal = journal
@@ -38,14 +40,13 @@ class Http1Connection(asyncio.Protocol):
         self._number = 0
         self._last = False
         self._advancing = False
-        self._stalled = False
         self._timer: asyncio.TimerHandle | None = None
 
     # The transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection."""
-        self._transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         self._journal.connection_opened()
 
     def data_received(self, data: bytes) -> None:
@@ -58,15 +59,6 @@ class Http1Connection(asyncio.Protocol):
         self._h11.receive_data(b"")
         self._advance()
 
-    def pause_writing(self) -> None:
-        """Read no more from a client that does not read."""
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read again."""
-        if not self._stalled:
-            self._transport.resume_reading()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what was delayed."""
         if self._timer is not None:
@@ -78,12 +70,12 @@ class Http1Connection(asyncio.Protocol):
 
     def respond(self, stream_id: int, answer: Answer) -> None:
         """Send the answer; nothing happens when that request is not the current one."""
-        if stream_id != self._number or self._stalled or self._h11.our_state is not h11.SEND_RESPONSE:
+        if stream_id != self._number or self._h11.our_state is not h11.SEND_RESPONSE:
             return
         headers = [*answer.headers, ("content-length", str(len(answer.body)))]
         if self._last:
             headers.append(("connection", "close"))
-        self._transport.write(self._serialized(answer, headers))
+        self._write(self._serialized(answer, headers))
         self._next_cycle()
 
     def respond_later(self, stream_id: int, seconds: float, answer: Answer) -> None:
@@ -110,15 +102,6 @@ class Http1Connection(asyncio.Protocol):
 
     def ping(self) -> None:
         """Nothing: HTTP/1.1 has no ping."""
-
-    def stall(self) -> None:
-        """Stop reading and writing and leave the connection open."""
-        self._stalled = True
-        self._transport.pause_reading()
-
-    def abort(self) -> None:
-        """Drop the connection without a word."""
-        self._transport.abort()
 
     # The connection's own business
 
@@ -147,7 +130,7 @@ class Http1Connection(asyncio.Protocol):
             return
         self._advancing = True
         try:
-            while self._step():
+            while not self._deaf and self._step():
                 pass
         except h11.RemoteProtocolError as error:
             self._journal.protocol_error(f"{type(error).__name__}: {error}")
@@ -177,7 +160,7 @@ class Http1Connection(asyncio.Protocol):
         self._number += 1
         if self._h11.they_are_waiting_for_100_continue:
             go_ahead = self._h11.send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._transport.write(go_ahead or b"")
+            self._write(go_ahead or b"")
 
     def _request(self) -> Request:
         head = cast(h11.Request, self._head)

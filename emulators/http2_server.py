@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from h2 import events
 from h2.errors import ErrorCodes
@@ -15,6 +15,7 @@ from emulators.counters import Journal
 from emulators.exchange import Answer, Request
 from emulators.faults import resolve_last_stream
 from emulators.http2_streams import Http2Limits, Outbox, ServerSide, Stream, WindowUpdates
+from emulators.line import Line
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ MAX_STREAM_ID = 2**31 - 1
 LINGER_SECONDS = 0.2
 
 
-class Http2Connection(asyncio.Protocol):
+class Http2Connection(Line):
     """One client connection: an `emulators.exchange.Connection`.
 
     Complete requests go to `on_request`, the end of the connection to `on_closed`; both are called with this object.
@@ -36,6 +37,7 @@ class Http2Connection(asyncio.Protocol):
         on_request: "Callable[[Http2Connection, Request], None]",
         on_closed: "Callable[[Http2Connection], None]",
     ) -> None:
+        super().__init__()
         self.connection_id = connection_id
         self._limits = limits
         self._journal = journal
@@ -54,7 +56,6 @@ class Http2Connection(asyncio.Protocol):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._pings = 0
         self._last_activity = self._loop.time()
-        self._stalled = False
         self._broken = False
         self._receiving = False
         self._handlers: dict[type[events.Event], Callable[[Any], None]] = {
@@ -73,7 +74,7 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the server's SETTINGS and start the clocks of the connection."""
-        self._transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         self._journal.connection_opened()
         self._h2.initiate_connection()
         self._flush()
@@ -105,19 +106,10 @@ class Http2Connection(asyncio.Protocol):
             if handler is not None:
                 handler(event)
             # What follows a fault that ends or stalls the connection was never read.
-            if self._stalled or self._transport.is_closing():
+            if self._deaf or self._transport.is_closing():
                 break
         self._receiving = False
         self._flush()
-
-    def pause_writing(self) -> None:
-        """Read no more from a client that does not read."""
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read again."""
-        if not self._stalled:
-            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the streams and stop the clocks."""
@@ -134,7 +126,7 @@ class Http2Connection(asyncio.Protocol):
     def respond(self, stream_id: int, answer: Answer) -> None:
         """Send the answer; nothing happens when the stream is gone."""
         stream = self._streams.get(stream_id)
-        if stream is None or self._stalled:
+        if stream is None:
             return
         if self._outbox.start(stream_id, stream, answer):
             self._forget(stream_id)
@@ -191,14 +183,10 @@ class Http2Connection(asyncio.Protocol):
         self._h2.ping(b"emulator")
         self._flush()
 
-    def stall(self) -> None:
-        """Stop reading and writing and leave the connection open."""
-        self._stalled = True
-        self._transport.pause_reading()
-
-    def abort(self) -> None:
-        """Drop the connection without a word."""
-        self._transport.abort()
+    def end_sending(self) -> None:
+        """Close the sending side (FIN) behind the answers that are ready, and read on."""
+        self._write(self._h2.data_to_send())
+        super().end_sending()
 
     # What the client does
 
@@ -279,14 +267,11 @@ class Http2Connection(asyncio.Protocol):
         if self._receiving:
             return
         self._write(self._h2.data_to_send())
-        if self._last_processed is not None and not self._streams and not self._stalled:
+        stalled = self._deaf and self.muted_by
+        if self._last_processed is not None and not self._streams and not stalled:
             self._linger()
 
     def _linger(self) -> None:
         """Close a little later: a close with bytes unread resets the connection, and the client may lose the GOAWAY."""
         if "linger" not in self._timers:
             self._timers["linger"] = self._loop.call_later(LINGER_SECONDS, self._transport.close)
-
-    def _write(self, data: bytes) -> None:
-        if data and not self._stalled and not self._transport.is_closing():
-            self._transport.write(data)

@@ -76,15 +76,20 @@ class ProviderTokens:
         self._keys[key.key_id] = key
         self._verified.clear()
 
-    def check(self, authorization: str | None, session: ProviderSession, now: float) -> str | None:
-        """The reason to refuse the request, or None when its token is good for this connection."""
+    def check(
+        self, authorization: str | None, session: ProviderSession, now: float, clock_offset: float = 0.0
+    ) -> str | None:
+        """The reason to refuse the request, or None when its token is good for this connection.
+
+        The token's age is judged by a clock that is off by `clock_offset` seconds, the interval between two is not.
+        """
         if not authorization:
             return "MissingProviderToken"
         scheme, _, token = authorization.partition(" ")
         claims = self._claims(token) if scheme.lower() == "bearer" else None
-        if claims is None or claims.issued_at > now + MAX_CLOCK_AHEAD_SECONDS:
+        if claims is None or claims.issued_at > now + clock_offset + MAX_CLOCK_AHEAD_SECONDS:
             return "InvalidProviderToken"
-        if now - claims.issued_at > MAX_AGE_SECONDS * self._time_scale:
+        if now + clock_offset - claims.issued_at > MAX_AGE_SECONDS * self._time_scale:
             return "ExpiredProviderToken"
         key = self._keys.get(claims.key_id)
         if key is not None and key.environment not in {None, self._environment}:

@@ -1,12 +1,20 @@
-"""What a push says: a payload for each provider, kept as the bytes that came in."""
+"""What a push says: neutral fields, payloads for providers, templates in them; checked before the push is taken."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
-from delivery.providers.contract import PayloadError
+from delivery.contents import Content, PushRequest, check_headers, needs_of
+from delivery.providers.contract import Defaults, PayloadError
 from delivery.providers.credentials import LATER
 from delivery.providers.payloads import check, explicit_topic
+from delivery.rates import RateError
+from delivery.rendering import neutral
+from delivery.rendering.neutral import MAX_BADGE, NeutralError, Sound
+from delivery.rendering.templates import Template, TemplateError
+from delivery.windows import WindowError
 from methods.errors import BadRequestError, NotAvailableError
 from methods.method import Params
 
@@ -14,77 +22,161 @@ _ABSENT = msgspec.Raw(b"null")
 
 
 class Notification(Params):
-    """A payload for each provider that devices may have; a device whose provider has none is skipped.
+    """What the push says: neutral fields, from which every provider's payload is built, or payloads of their own.
 
+    A provider's own object is laid over what the neutral fields build (JSON merge patch); without neutral fields it is
+    sent byte for byte, and devices whose provider has none are skipped. See docs/payloads.md.
+
+    title: the first line
+    subtitle: the second line, on Apple's devices
+    body: the text
+    message: another name of body
+    sound: the sound's name, or an object with name, critical and volume (0 to 1)
+    badge: the number on the app's icon
+    image: URL of a picture, https
+    data: what the app gets beside the text
+    url: what opens on tap
+    category: the app's name for this kind of push
+    thread_id: groups pushes on the screen
+    collapse_key: a later push with the same key replaces this one
+    ttl: how long the push is worth delivering, seconds; 0 means now or never
+    priority: high or normal
+    background: true: nothing is shown, the app is woken
+    mutable: true: the app may change it before it is shown
     fcm: FCM: {"message": an FCM v1 message without target}, or that message itself
     apns: APNs: {"headers": {"apns-…": text}, "payload": the JSON that the device gets}
     hms: HMS: {"message": …}; kept for the providers of later versions
     webpush: Web Push: {"headers", "payload"}; kept for the providers of later versions
     webhook: {"payload"}; kept for the providers of later versions
     expire_at: no attempt after this time, Unix seconds; the one beside `notification` goes first
-    title, subtitle, body, message, sound, badge, image, data, url, category, thread_id, collapse_key, ttl, priority, background, mutable, template: not available in this version
-    """  # noqa: E501 - one line a field
+    template: not available in this version
+    """
 
+    title: str | None = None
+    subtitle: str | None = None
+    body: str | None = None
+    message: str | None = None
+    sound: str | Sound | None = None
+    badge: Annotated[int, Meta(ge=0, le=MAX_BADGE)] | None = None
+    image: str | None = None
+    data: dict[str, str] | None = None
+    url: str | None = None
+    category: str | None = None
+    thread_id: str | None = None
+    collapse_key: str | None = None
+    ttl: Annotated[int, Meta(ge=0)] | None = None
+    priority: Literal["high", "normal"] | None = None
+    background: bool | None = None
+    mutable: bool | None = None
     fcm: msgspec.Raw = _ABSENT
     apns: msgspec.Raw = _ABSENT
     hms: msgspec.Raw = _ABSENT
     webpush: msgspec.Raw = _ABSENT
     webhook: msgspec.Raw = _ABSENT
     expire_at: int | None = None
-    title: msgspec.Raw = _ABSENT
-    subtitle: msgspec.Raw = _ABSENT
-    body: msgspec.Raw = _ABSENT
-    message: msgspec.Raw = _ABSENT
-    sound: msgspec.Raw = _ABSENT
-    badge: msgspec.Raw = _ABSENT
-    image: msgspec.Raw = _ABSENT
-    data: msgspec.Raw = _ABSENT
-    url: msgspec.Raw = _ABSENT
-    category: msgspec.Raw = _ABSENT
-    thread_id: msgspec.Raw = _ABSENT
-    collapse_key: msgspec.Raw = _ABSENT
-    ttl: msgspec.Raw = _ABSENT
-    priority: msgspec.Raw = _ABSENT
-    background: msgspec.Raw = _ABSENT
-    mutable: msgspec.Raw = _ABSENT
     template: msgspec.Raw = _ABSENT
 
 
 PROVIDERS = ("fcm", "apns", "hms", "webpush", "webhook")
-_NEUTRAL = tuple(name for name in Notification.__struct_fields__ if name not in {*PROVIDERS, "expire_at"})
+_REQUEST = msgspec.json.Decoder(PushRequest)
+_TARGETS_WITHOUT_DEVICES = ("topic", "condition")
 
 
 @dataclass(frozen=True, slots=True)
 class Payloads:
-    """The checked payloads of a push: for which providers there is one, and the APNs topic that it names."""
+    """The checked content of a push: for which providers there is one, and what sending it takes.
+
+    `apns_topic` is the topic that its APNs headers name, `needs` what its batches must say of their recipients, `ttl`
+    the neutral one. `content` is None where the payloads are passed on as they are.
+    """
 
     providers: list[str]
     apns_topic: str
+    needs: list[str] = field(default_factory=list)
+    ttl: int | None = None
+    content: Content | None = None
 
 
-def payloads_of(notification: Notification, target: str) -> Payloads:
-    """Check the payloads as far as it can be done without a credential.
+def payloads_of(
+    notification: Notification, body: bytes, target: str, *, made: bool, use_meta: bool = False
+) -> Payloads:
+    """Check what a push says as far as it can be done without a credential.
 
-    Raises BadRequestError for what a provider would certainly refuse (type, size, reserved keys), and when there is
-    no payload at all; NotAvailableError for the neutral fields, and when nothing but later versions could send it.
+    `body` is the request as it came, `made` whether it has templates or limits, so that more than its bytes counts.
+    Raises BadRequestError for what a provider would certainly refuse (type, size, reserved keys), for templates that
+    can never be rendered, and when there is nothing to send; NotAvailableError when only later versions could send it.
     """
-    for name in _NEUTRAL:
-        if not _absent(getattr(notification, name)):
-            detail = "neutral fields are not available in this version; give a payload for each provider"
-            raise NotAvailableError(detail, path=f"notification.{name}")
-    given = [name for name in PROVIDERS if not _absent(getattr(notification, name))]
-    if not given:
-        raise BadRequestError("a payload for at least one provider is expected: fcm, apns", path="notification")
-    for name in given:
-        try:
-            check(name, bytes(getattr(notification, name)), target)
-        except PayloadError as error:
-            raise BadRequestError(error.detail, path=error.path) from None
-    if all(name in LATER for name in given):
-        raise NotAvailableError(f"{given[0]} is not available in this version", path=f"notification.{given[0]}")
-    topic = explicit_topic(bytes(notification.apns)) if "apns" in given else ""
-    return Payloads(given, topic)
+    if not _absent(notification.template):
+        raise NotAvailableError("named templates are not available in this version", path="notification.template")
+    own = [name for name in PROVIDERS if not _absent(getattr(notification, name))]
+    topic = explicit_topic(bytes(notification.apns)) if "apns" in own else ""
+    try:
+        if not made and not _has_neutral(notification):
+            if not own:
+                detail = "neutral fields (title, body, …) or a payload for at least one provider are expected"
+                raise BadRequestError(detail, path="notification")
+            for name in own:
+                check(name, bytes(getattr(notification, name)), target)
+            payloads = Payloads(own, topic)
+        else:
+            payloads = _made(body, own, topic, target, use_meta=use_meta)
+    except (PayloadError, NeutralError, TemplateError) as error:
+        raise BadRequestError(error.detail, path=error.path) from None
+    if all(name in LATER for name in payloads.providers):
+        name = payloads.providers[0]
+        raise NotAvailableError(f"{name} is not available in this version", path=f"notification.{name}")
+    return payloads
 
 
-def _absent(value: msgspec.Raw) -> bool:
+def _made(body: bytes, own: list[str], topic: str, target: str, *, use_meta: bool) -> Payloads:
+    """Build and compile the payloads as sending will do."""
+    request = _REQUEST.decode(body)
+    fields = neutral.read(request.notification)
+    if fields is not None:
+        neutral.check(fields, alone=not own)
+        if fields.collapse_key and "{{" in fields.collapse_key:
+            raise BadRequestError("a collapse key cannot be a template", path="notification.collapse_key")
+    try:
+        content = Content(request, "")
+    except WindowError as error:
+        raise BadRequestError(error.detail, path=f"limit_strategy.time_limit.{error.path}") from None
+    except RateError as error:
+        raise BadRequestError(error.detail, path=f"limit_strategy.rate_limit.{error.path}") from None
+    providers = [name for name in PROVIDERS if content.says_something_to(name)]
+    if not providers:
+        raise BadRequestError("there is nothing to send: give title, body or a payload", path="notification")
+    templates = [_checked(content, name, target) for name in providers]
+    needs = needs_of(templates, content.limits)
+    _check_needs(content, templates, needs, target, use_meta=use_meta)
+    return Payloads(providers, topic, needs, content.ttl, content)
+
+
+def _checked(content: Content, provider: str, target: str) -> Template:
+    """A provider's payload, compiled; what is in it as it stands is checked, what is rendered later cannot be."""
+    template = content.template(provider, Defaults(), None)
+    if template is None:
+        raise BadRequestError("there is nothing to send", path=f"notification.{provider}")
+    if template.static:
+        check(provider, template.render(content.values("", "", "", None, "")), target)
+    elif provider in ("apns", "webpush"):
+        check_headers(provider, template, msgspec.json.decode(content.source(provider) or b"{}"))
+    return template
+
+
+def _check_needs(content: Content, templates: list[Template], needs: list[str], target: str, *, use_meta: bool) -> None:
+    if "meta" in needs and not use_meta:
+        raise BadRequestError("templates read device.meta: say use_meta as well", path="use_meta")
+    if target in _TARGETS_WITHOUT_DEVICES and (needs or content.limits is not None):
+        detail = "FCM sends to its topics and conditions by itself: no limits, and nothing about a device in templates"
+        raise BadRequestError(detail, path="recipient")
+
+
+def _has_neutral(notification: Notification) -> bool:
+    return any(getattr(notification, name) is not None for name in _NEUTRAL)
+
+
+_NEUTRAL: tuple[str, ...] = (*neutral.Neutral.__struct_fields__, "message")
+
+
+def _absent(value: Any) -> bool:
     return bytes(value) == b"null"

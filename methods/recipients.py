@@ -1,10 +1,13 @@
 """Who a push is for: exactly one form of recipient, resolved into what storage can accept or plan."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from delivery.planner import Audience
+from delivery.conditions import Condition, ConditionError, parse
+from delivery.planner import Audience, Chosen
 from methods.errors import BadRequestError, NotAvailableError
 from methods.filters import DeviceFilter, filter_params
 from methods.method import Params
@@ -19,13 +22,14 @@ class RecipientFilter(DeviceFilter):
     """A filter over devices.
 
     all: true reaches every device; it must be said, because an empty filter is an error
-    exclude: not available in this version
-    last_active_within_s: not available in this version
+    condition: a condition over topics, as `'news' in topics && !('sport' in topics)`; it goes with the lists
+    exclude: a filter of its own: devices that it matches get nothing
+    last_active_within_s: only devices that registered within so many seconds before the push
     """
 
     all: bool | None = None
-    exclude: dict[str, msgspec.Raw] | None = None
-    last_active_within_s: int | None = None
+    exclude: DeviceFilter | None = None
+    last_active_within_s: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Recipient(Params):
@@ -35,7 +39,7 @@ class Recipient(Params):
     device_ids: devices by id
     channels: every device subscribed to one of these channels (topics)
     users: every device of these users
-    condition: not available in this version
+    condition: devices by their topics, in FCM's syntax: `'a' in topics && ('b' in topics || !('c' in topics))`
     fcm_tokens: raw FCM registration tokens
     fcm_topic: a topic kept by FCM
     fcm_condition: a condition over topics kept by FCM
@@ -65,7 +69,6 @@ class Recipient(Params):
 
 _FORMS = tuple(name for name in Recipient.__struct_fields__ if name != "provider_id")
 _NOT_YET = {
-    "condition": "conditions over topics",
     "hms_tokens": "HMS",
     "hms_topic": "HMS",
     "hms_condition": "HMS",
@@ -117,6 +120,10 @@ def resolve(recipient: Recipient) -> Resolved:
         )
     if form == "filter" and recipient.filter is not None:
         return _filtered(recipient.filter)
+    if form == "condition":
+        condition = _condition(recipient.condition or "", "recipient.condition")
+        kind = "filter" if condition.drive is None else "topics"
+        return Resolved(Audience(kind, drive=condition.drive, condition=condition))
     return _listed(form, getattr(recipient, form))
 
 
@@ -135,23 +142,60 @@ def _listed(form: str, values: list[str]) -> Resolved:
 
 
 def _filtered(given: RecipientFilter) -> Resolved:
-    for name in ("exclude", "last_active_within_s"):
-        if getattr(given, name) is not None:
-            raise NotAvailableError(f"{name} is not available in this version", path=f"recipient.filter.{name}")
-    parameters = filter_params(given)
-    narrowing = {name: value for name, value in parameters.items() if value is not None}
-    if bool(given.all) == bool(narrowing):
-        detail = (
-            '{"all": true} stands alone' if narrowing else 'the filter is empty; {"all": true} reaches every device'
-        )
-        raise BadRequestError(detail, path="recipient.filter")
-    if set(narrowing) == {"topics"}:
-        return _listed("channels", given.topics or [])
-    if set(narrowing) == {"ids"}:
-        return _listed("device_ids", given.ids or [])
-    if set(narrowing) == {"users"}:
-        return _listed("users", given.users or [])
-    return Resolved(msgspec.convert({"kind": "filter", **narrowing}, Audience))
+    path = "recipient.filter"
+    narrowing = _narrowing(given)
+    condition = None if given.condition is None else _condition(given.condition, f"{path}.condition")
+    exclude = _excluded(given.exclude, f"{path}.exclude")
+    if given.all and narrowing:
+        raise BadRequestError('{"all": true} and lists exclude each other', path=path)
+    if not (given.all or narrowing or condition or given.last_active_within_s):
+        detail = 'the filter is empty; {"all": true} reaches every device'
+        raise BadRequestError(detail if exclude is None else 'say {"all": true} beside exclude', path=path)
+    if condition is None and exclude is None and given.last_active_within_s is None:
+        if set(narrowing) == {"topics"}:
+            return _listed("channels", given.topics or [])
+        if set(narrowing) == {"ids"}:
+            return _listed("device_ids", given.ids or [])
+        if set(narrowing) == {"users"}:
+            return _listed("users", given.users or [])
+    audience = msgspec.convert({"kind": "filter", **narrowing}, Audience)
+    audience.exclude, audience.condition = exclude, condition
+    audience.active_within_seconds = given.last_active_within_s
+    _drive(audience)
+    return Resolved(audience)
+
+
+def _drive(audience: Audience) -> None:
+    """Read the audience by topics, where that is the shortest way to it: their devices are one range each."""
+    if audience.ids is not None or audience.users is not None or audience.tokens is not None:
+        return
+    if audience.topics is not None:
+        audience.kind, audience.drive, audience.topics = "topics", audience.topics, None
+    elif audience.condition is not None and audience.condition.drive is not None:
+        audience.kind, audience.drive = "topics", audience.condition.drive
+
+
+def _narrowing(given: DeviceFilter) -> dict[str, object]:
+    plain = msgspec.structs.replace(given, condition=None)
+    return {name: value for name, value in filter_params(plain).items() if value is not None}
+
+
+def _excluded(given: DeviceFilter | None, path: str) -> Chosen | None:
+    if given is None:
+        return None
+    if given.condition is not None:
+        raise BadRequestError("negate it in the filter's own condition instead", path=f"{path}.condition")
+    narrowing = _narrowing(given)
+    if not narrowing:
+        raise BadRequestError("the filter is empty: it would exclude everybody", path=path)
+    return msgspec.convert(narrowing, Chosen)
+
+
+def _condition(text: str, path: str) -> Condition:
+    try:
+        return parse(text)
+    except ConditionError as error:
+        raise BadRequestError(str(error), path=path) from None
 
 
 def _raw(recipient: Recipient, form: str) -> Resolved:

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from delivery.contents import LimitStrategy, Translations, expiry
 from delivery.providers.credentials import LATER
 from methods.context import Context
 from methods.errors import BadRequestError, ConflictError, NotAvailableError, NotFoundError, TooManyRequestsError
 from methods.method import Empty, Params, Result
 from methods.notifications import Notification, Payloads, payloads_of
 from methods.recipients import Recipient, Resolved, resolve
+from methods.trial import AudiencePart, FirstMessage, Problem, try_out
 from storage import pushes
 from storage.ids import new_id
 from storage.pushes import LANES, NewPush
@@ -29,48 +31,56 @@ class SendPushNotificationParams(Params):
     """A push.
 
     recipient: who gets it; exactly one form
-    notification: what it says, a payload for each provider
+    notification: what it says
     uid: your id of this push; sent again with the same content it answers the first result and sends nothing twice
     send_at: when to send, Unix seconds; in the past means now
     expire_at: no attempt after this time, Unix seconds
-    priority: the lane: urgent, normal (default for devices, users and tokens) or bulk (default for topics and filters)
-    delivery: what to do with an attempt whose outcome is unknown: at_least_once (default) tries again, at_most_once does not
+    limit_strategy: local times of day at which devices may get it, and how many they may get
+    localizations: what `l10n.name` says in templates, by locale; a device gets the best that its locale has
+    use_templating: true: strings may hold templates, as `{{ device.meta.name | default('friend') }}`
+    use_meta: true: templates may read device.meta
+    priority: the lane: urgent, normal (default for devices, users, tokens) or bulk (default for topics and filters)
+    delivery: an attempt of unknown outcome is tried again (at_least_once, the default) or not (at_most_once)
+    max_rate: at most so many sends a second for this push, whoever sends
+    dry_run: true: nothing is sent; the answer says who would get what, and what is wrong with it
     analytics_uid: id under which update_push_status counts; the uid when absent
     optimize_for_reliability: accepted; every push is handled reliably here
-    limit_strategy: not available in this version
-    localizations: not available in this version
-    use_templating: not available in this version
-    use_meta: accepted; means nothing without templating
-    max_rate: not available in this version
-    dry_run: not available in this version
-    """  # noqa: E501 - one line a field
+    """
 
     recipient: Recipient
     notification: Notification
     uid: Uid | None = None
     send_at: UnixTime | None = None
     expire_at: UnixTime | None = None
-    priority: Literal["urgent", "normal", "bulk"] | None = None
-    delivery: Literal["at_least_once", "at_most_once"] | None = None
-    analytics_uid: Annotated[str, Meta(max_length=255)] | None = None
-    optimize_for_reliability: bool | None = None
-    limit_strategy: dict[str, msgspec.Raw] | None = None
-    localizations: dict[str, msgspec.Raw] | None = None
+    limit_strategy: LimitStrategy | None = None
+    localizations: Annotated[dict[str, Translations], Meta(max_length=1000)] | None = None
     use_templating: bool | None = None
     use_meta: bool | None = None
-    max_rate: int | None = None
+    priority: Literal["urgent", "normal", "bulk"] | None = None
+    delivery: Literal["at_least_once", "at_most_once"] | None = None
+    max_rate: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     dry_run: bool | None = None
+    analytics_uid: Annotated[str, Meta(max_length=255)] | None = None
+    optimize_for_reliability: bool | None = None
 
 
 class SendPushNotificationResult(Result):
-    """The push is on disk.
+    """The push is on disk; or, of a dry run, what it would come to.
 
-    uid: its id: yours, or a new one
+    uid: its id: yours, or a new one; absent in a dry run without one
     duplicate: the uid was known and nothing was sent again
+    dry_run: nothing was sent
+    audience: dry run: recipients by provider and platform
+    messages: dry run: the first message for each provider, as it would be sent
+    problems: dry run: everything that would keep somebody from getting it
     """
 
-    uid: str
+    uid: str = ""
     duplicate: bool = False
+    dry_run: bool = False
+    audience: list[AudiencePart] = msgspec.field(default_factory=list)
+    messages: list[FirstMessage] = msgspec.field(default_factory=list)
+    problems: list[Problem] = msgspec.field(default_factory=list)
 
 
 class PushUidParams(Params):
@@ -88,6 +98,7 @@ class _Acceptable:
 
     push: NewPush
     resolved: Resolved
+    payloads: Payloads
     send_at: int | None
 
 
@@ -96,12 +107,16 @@ async def send_push_notification(ctx: Context, params: SendPushNotificationParam
 
     Answers when the push is committed to disk, not when it is sent; push_status tells what came of it. A repeated
     uid with the same content answers the first result with `duplicate`; with other content it is a conflict (113).
-    Provider payloads are passed through byte for byte. Too many waiting pushes answer 111 with a time to try again.
+    Provider payloads without neutral fields and templates are passed through byte for byte. Too many waiting pushes
+    answer 111 with a time to try again. With `dry_run` everything is checked and counted, and nothing is sent.
     """
     acceptable = await _check(ctx, params)
+    push = acceptable.push
+    if params.dry_run:
+        tried = await try_out(ctx, acceptable.resolved, acceptable.payloads, push, params.send_at)
+        return SendPushNotificationResult(params.uid or "", False, True, tried.audience, tried.messages, tried.problems)
     if ctx.gate is not None and await ctx.gate.is_full():
         raise TooManyRequestsError("the queue is full", retry_after_seconds=_RETRY_AFTER_SECONDS)
-    push = acceptable.push
     if await _accept(ctx, acceptable):
         ctx.hints.work()
         return SendPushNotificationResult(push.uid)
@@ -122,14 +137,21 @@ async def cancel_push(ctx: Context, params: PushUidParams) -> Empty:
 
 
 async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptable:
-    _refuse_later_features(params)
     resolved = resolve(params.recipient)
-    payloads = payloads_of(params.notification, resolved.target)
-    expire_at = params.expire_at if params.expire_at is not None else params.notification.expire_at
+    payloads = payloads_of(
+        params.notification,
+        ctx.body,
+        resolved.target,
+        made=bool(params.use_templating or params.localizations or params.limit_strategy),
+        use_meta=bool(params.use_meta),
+    )
     uid = params.uid or new_id()
     await _check_providers(ctx, resolved, payloads)
-    starts = max(params.send_at or 0, int(time.time()))
-    if expire_at is not None and expire_at <= starts and await pushes.by_uid(ctx.database, uid) is None:
+    now = time.time()
+    starts = max(params.send_at or 0, int(now))
+    given = params.expire_at if params.expire_at is not None else params.notification.expire_at
+    expire_at = expiry(payloads.ttl, given, max(params.send_at or 0, now))
+    if given is not None and given <= starts and await pushes.by_uid(ctx.database, uid) is None:
         raise BadRequestError("it expires before it can be sent", path="expire_at")
     default = "bulk" if resolved.audience.kind != "raw" and not resolved.is_direct else "normal"
     push = NewPush(
@@ -143,15 +165,11 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
         providers=[resolved.provider] if resolved.provider else payloads.providers,
         apns_topic=payloads.apns_topic,
         expire_at=expire_at,
+        max_rate=params.max_rate,
+        needs=payloads.needs,
     )
-    later = params.send_at if params.send_at is not None and params.send_at > time.time() else None
-    return _Acceptable(push, resolved, later)
-
-
-def _refuse_later_features(params: SendPushNotificationParams) -> None:
-    for name in ("limit_strategy", "localizations", "use_templating", "max_rate", "dry_run"):
-        if getattr(params, name):
-            raise NotAvailableError(f"{name} is not available in this version", path=name)
+    later = params.send_at if params.send_at is not None and params.send_at > now else None
+    return _Acceptable(push, resolved, payloads, later)
 
 
 async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads) -> None:

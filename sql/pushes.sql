@@ -1,7 +1,8 @@
 -- name: _member
 -- What planning takes from a device. What only some pushes ask for stays behind for the others: it would be copied
 -- through every step.
-d.id, d.provider, d.provider_id, d.environment, d.platform, d.token, d.token_kind, d.hold_until,
+d.id, null::uuid as known_id, d.provider, d.provider_id, d.environment, d.platform, d.token, d.token_kind,
+  d.hold_until,
   case when 'timezone' = any (%(needs)s::text[]) then d.timezone else '' end as timezone,
   case when 'locale' = any (%(needs)s::text[]) then d.locale else '' end as locale,
   case when 'user' = any (%(needs)s::text[]) then d.user_id end as user_id,
@@ -20,8 +21,9 @@ grouped as materialized (
          -- to the second, so that devices held alike share a batch
          case when a.hold_until > now() then date_trunc('second', a.hold_until) + interval '1 second' end as held_until,
          count(*) as recipients, array_agg(a.id) as ids, array_agg(a.token) as tokens,
-         array_agg(jsonb_strip_nulls(jsonb_build_object('user', a.user_id, 'meta', a.meta)))
-           filter (where %(needs)s::text[] && '{user,meta}') as attributes
+         array_agg(jsonb_strip_nulls(jsonb_build_object('id', a.known_id, 'user', a.user_id, 'meta', a.meta)))
+           filter (where %(needs)s::text[] && '{user,meta}' or a.id is null and 'device' = any (%(needs)s::text[]))
+           as attributes
   from audience a
   join credential_routes r on r.provider = a.provider and r.provider_id = a.provider_id
   where a.provider = any (%(providers)s::text[])
@@ -108,12 +110,19 @@ push as (
   returning p.id, p.state
 ),
 -- name: _raw_audience
+-- Raw addresses are sent to as they are; what the push asks to know of its recipients is looked up where the token is
+-- that of a device here.
 audience as materialized (
-  select distinct on (t.token) null::uuid as id, %(provider)s::text as provider, %(provider_id)s::text as provider_id,
-         ''::text as environment, ''::text as platform, t.token collate "C" as token, %(target)s::text as token_kind,
-         null::timestamptz as hold_until, ''::text as timezone, ''::text as locale, null::text as user_id,
-         null::jsonb as meta
+  select distinct on (t.token) null::uuid as id, d.id as known_id, %(provider)s::text as provider,
+         %(provider_id)s::text as provider_id, ''::text as environment, ''::text as platform,
+         t.token collate "C" as token, %(target)s::text as token_kind, null::timestamptz as hold_until,
+         case when 'timezone' = any (%(needs)s::text[]) then coalesce(d.timezone, '') else '' end as timezone,
+         case when 'locale' = any (%(needs)s::text[]) then coalesce(d.locale, '') else '' end as locale,
+         case when 'user' = any (%(needs)s::text[]) then d.user_id end as user_id,
+         case when 'meta' = any (%(needs)s::text[]) then d.meta end as meta
   from unnest(%(tokens)s::text[]) t (token)
+  left join devices d on %(needs)s::text[] <> '{}' and d.token = t.token collate "C"
+                         and d.provider = %(provider)s::text and d.provider_id = %(provider_id)s::text
 ),
 
 -- name: accept_ids
@@ -441,3 +450,9 @@ select distinct provider from credentials
 
 -- name: credential_provider
 select provider from credentials where provider_id = %(provider_id)s
+
+-- name: trial_device
+select id::text, user_id as "user", locale, timezone, meta from devices where id = %(device_id)s::uuid
+
+-- name: default_credential
+select provider_id from credentials where provider = %(provider)s and is_default

@@ -18,12 +18,15 @@ select t.id, t.push_id::text, t.provider, t.credential, t.environment, t.scope, 
        extract(epoch from t.expire_at)::float8 as expire_at,
        p.delivery = 'at_most_once' as at_most_once, p.state = 'cancelled' as cancelled,
        p.paused_at is not null as paused, k.abandoned, t.second_try, t.platform, t.timezone, t.locale,
+       (select c.version from credentials c where c.provider_id = t.credential) as version,
        convert_to(t.tokens, 'UTF8') as tokens,
        case when p.needs <> '{}' then t.device_ids::text[] end as device_ids, t.attributes::text as attributes,
-       case when t.push_id = any (%(known)s::uuid[]) then null else p.request end as request
+       case when t.push_id = any (%(known)s::uuid[]) then null else p.request end as request,
+       case when t.push_id = any (%(known)s::uuid[]) then '' else p.uid end as uid,
+       case when t.push_id = any (%(known)s::uuid[]) then '' else p.analytics_uid end as analytics_uid
 from taken t
 join picked k on k.id = t.id
-cross join lateral (select delivery, state, paused_at, needs, request from pushes where id = t.push_id offset 0) p
+cross join lateral (select delivery, state, paused_at, needs, request, uid, analytics_uid from pushes where id = t.push_id offset 0) p
 
 -- name: claim
 -- For each credential until its limit of recipients is reached: urgent lane first; in a lane what waited for its time
@@ -144,7 +147,11 @@ where z.next_probe_at <= now()
 returning z.credential, z.scope
 
 -- name: lift_pause
-delete from pauses where credential = %(credential)s and scope = any (%(scopes)s::text[]) returning scope
+delete from pauses z
+where z.credential = %(credential)s and z.scope = any (%(scopes)s::text[])
+  and (%(version)s::bigint is null
+       or exists (select from credentials c where c.provider_id = z.credential and c.version = %(version)s))
+returning z.scope
 
 -- name: pause
 -- The first sight of trouble starts a pause; each later one (a failed probe) doubles the wait, up to 15 minutes. Devices
@@ -221,16 +228,21 @@ select id from done
 -- Batches that are still ours leave the queue; what came of them moves to the record, the ledger and the devices in
 -- the same transaction. A batch whose lease was lost is left alone: its new holder settles it.
 with given as (
-  select * from unnest(%(batches)s::bigint[], %(attempts)s::integer[], %(started)s::float8[], %(message_ids)s::bytea[])
-    g (batch_id, attempt, started_at, message_ids)
+  select * from unnest(%(batches)s::bigint[], %(attempts)s::integer[], %(started)s::float8[], %(message_ids)s::bytea[],
+                       %(versions)s::bigint[]) g (batch_id, attempt, started_at, message_ids, version)
 ),
 done as materialized (
   delete from batches b using given g
   where b.id = g.batch_id and b.attempt = g.attempt and b.claimed_by = %(worker)s
-  returning b.*, g.started_at, g.message_ids
+  returning b.*, g.started_at, g.message_ids,
+            exists (select from credentials c where c.provider_id = b.credential and c.version <> g.version) as outdated
 ),
 exceptions as materialized (
-  select x.*, d.push_id, d.provider, d.credential
+  select x.batch_id, x.position,
+         -- what a credential was refused before it was corrected says nothing of a token
+         case when x.outcome = 'dead' and x.status not in (404, 410) and d.outdated then 'retry' else x.outcome end
+           as outcome,
+         x.reason, x.status, x.due_at, x.proof_at, x.counts, d.push_id, d.provider, d.credential
   from unnest(%(x_batches)s::bigint[], %(x_positions)s::integer[], %(x_outcomes)s::text[], %(x_reasons)s::text[],
               %(x_statuses)s::integer[], %(x_due)s::float8[], %(x_proofs)s::float8[], %(x_counts)s::boolean[])
     x (batch_id, position, outcome, reason, status, due_at, proof_at, counts)
@@ -261,16 +273,17 @@ elsewhere as (
 judged as materialized (
   -- What is to be sent again follows the device: a new token is used, a device that left gets nothing more, and a
   -- cancelled push sends nothing again. A dead token that the device has replaced meanwhile is sent again as well.
-  select x.batch_id, x.position, x.push_id, x.provider, x.credential, x.reason, x.status, x.due_at, x.proof_at,
-         x.counts, r.token, r.device_id, r.second_try, r.paused, r.attributes,
+  select x.batch_id, x.position, x.push_id, x.provider, x.credential, x.status, x.due_at, x.proof_at, x.counts,
+         case when x.outcome in ('retry', 'released', 'held') and not r.cancelled and r.device_id is not null
+                   and v.id is null then 'DeviceRemoved' else x.reason end as reason, r.token, r.device_id, r.second_try, r.paused, r.attributes,
          -- the token as it is now: one that the device brought meanwhile is tried where the device says
          case when x.outcome = 'dead' and not r.cancelled and v.token = r.token then e.credential end as elsewhere,
          e.environment as other_environment,
          case when v.id is not null and v.provider = x.provider and v.state = 'active' then v.token else r.token end
            as next_token,
          case
-           when x.outcome in ('retry', 'released') and r.cancelled then 'cancelled'
-           when x.outcome in ('retry', 'released') and r.device_id is not null and v.id is null then 'suppressed'
+           when x.outcome in ('retry', 'released', 'held') and r.cancelled then 'cancelled'
+           when x.outcome in ('retry', 'released', 'held') and r.device_id is not null and v.id is null then 'suppressed'
            when x.outcome = 'dead' and not r.cancelled and v.state = 'active' and v.provider = x.provider
                 and v.token <> r.token then 'retry'
            when x.outcome = 'dead' and x.reason = 'BadDeviceToken' and not r.cancelled and e.credential is not null
@@ -279,7 +292,7 @@ judged as materialized (
          end as outcome
   from exceptions x
   join recipients r on r.batch_id = x.batch_id and r.position = x.position
-  left join devices v on v.id = r.device_id and x.outcome in ('retry', 'released', 'dead')
+  left join devices v on v.id = r.device_id and x.outcome in ('retry', 'released', 'held', 'dead')
   left join elsewhere e on e.batch_id = x.batch_id and x.reason = 'BadDeviceToken'
 ),
 again as (
@@ -296,7 +309,7 @@ again as (
          case when count(j.attributes) > 0 then jsonb_agg(j.attributes order by j.position) end
   from judged j
   join done d on d.id = j.batch_id
-  where j.outcome in ('retry', 'released')
+  where j.outcome in ('retry', 'released', 'held')
   group by d.id, d.push_id, d.page, d.provider, d.credential, d.environment, d.scope, d.platform, d.target, d.timezone,
            d.locale, d.lane, d.paced, d.attempt, d.first_attempt_at, d.expire_at, d.second_try, j.due_at, j.counts,
            j.elsewhere, j.other_environment, j.paused
@@ -339,7 +352,7 @@ ledger as (
 reasoned as (
   insert into push_reasons as r (push_id, provider, outcome, reason, count, examples)
   select push_id, provider, case outcome when 'dead' then 'failed' when 'retry' then 'retried' else outcome end,
-         case when outcome = 'suppressed' and reason <> 'UserPreferences' then 'DeviceRemoved' else reason end, count(*),
+         reason, count(*),
          coalesce((array_agg(device_id) filter (where device_id is not null))[1:3], '{}')
   from judged where outcome <> 'released'
   group by 1, 2, 3, 4
@@ -481,59 +494,3 @@ select (select count(*) from chosen)::integer as freed,
 -- name: depth
 -- Bounded, so that asking costs the same however full the queue is.
 select count(*) from (select from batches limit %(limit)s) waiting
-
--- name: ensure_partitions
-select ensure_outcome_partitions(%(days)s)
-
--- name: old_partitions
-select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
-where i.inhparent = 'outcomes'::regclass and c.relname ~ '^outcomes_\d{8}$'
-  and to_date(right(c.relname, 8), 'YYYYMMDD') < current_date - %(days)s::integer
-
--- name: upkeep_lock
--- One process at a time does the upkeep of a database; the lock is the session's.
-select pg_try_advisory_lock(hashtext('tocsin.upkeep'))
-
--- name: upkeep_unlock
-select pg_advisory_unlock(hashtext('tocsin.upkeep'))
-
--- name: bury_failing_devices
--- Long refused and not registered again. Not while they are more than a fifth of their credential's devices: then it
--- is the credential that is wrong. Counting the others stops as soon as they are enough.
-with failing as (
-  select provider, provider_id, count(*) as devices from devices where state = 'failing' group by 1, 2
-),
-few as (
-  select f.provider, f.provider_id from failing f
-  where f.devices * 4 <= (
-    select count(*) from (
-      select from devices d
-      where d.provider = f.provider and d.provider_id = f.provider_id and d.state = 'active'
-      limit (select 4 * f.devices)) others)
-)
-update devices d set state = 'dead', updated_at = now()
-where d.id in (
-  select v.id from devices v join few on few.provider = v.provider and few.provider_id = v.provider_id
-  where v.state = 'failing' and v.updated_at < now() - make_interval(days => %(days)s)
-  limit %(most)s)
-
--- name: remove_dead_devices
-delete from devices where id in (
-  select id from devices where state = 'dead' and updated_at < now() - make_interval(days => %(days)s) limit %(most)s)
-
--- name: remove_old_pushes
--- The id is a time (UUIDv7), so old pushes are one range of the index on (state, id).
-delete from pushes where id in (
-  select id from pushes
-  where state in ('done', 'cancelled') and id < %(before)s::uuid
-    and finished_at < now() - make_interval(days => %(days)s)
-  limit %(most)s)
-
--- name: remove_finished_paces
-delete from push_paces where push_id in (
-  select z.push_id from push_paces z join pushes p on p.id = z.push_id where p.state in ('done', 'cancelled')
-  limit %(most)s)
-
--- name: remove_old_receipts
-delete from receipts where ctid in (
-  select ctid from receipts where received_at < now() - make_interval(days => %(days)s) limit %(most)s)

@@ -292,6 +292,13 @@ CREATE TABLE public.pushes (
 )
 WITH (fillfactor='70');
 
+CREATE TABLE public.rate_limits (
+    digest bytea NOT NULL,
+    times bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    forget_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='70');
+
 CREATE TABLE public.receipts (
     analytics_uid text NOT NULL COLLATE pg_catalog."C",
     status text NOT NULL,
@@ -373,6 +380,9 @@ ALTER TABLE ONLY public.pushes
 ALTER TABLE ONLY public.pushes
     ADD CONSTRAINT pushes_uid UNIQUE (uid);
 
+ALTER TABLE ONLY public.rate_limits
+    ADD CONSTRAINT rate_limits_pkey PRIMARY KEY (digest);
+
 ALTER TABLE ONLY public.receipts
     ADD CONSTRAINT receipts_pkey PRIMARY KEY (analytics_uid, status, device_id, msg_id);
 
@@ -426,6 +436,8 @@ CREATE INDEX pushes_state ON public.pushes USING btree (state, id);
 CREATE INDEX pushes_to_plan ON public.pushes USING btree (lane, plan_at) WHERE (state = ANY (ARRAY['scheduled'::text, 'planning'::text]));
 
 CREATE INDEX pushes_turn ON public.pushes USING btree (lane, turn) WHERE (state = 'planning'::text);
+
+CREATE INDEX rate_limits_forget ON public.rate_limits USING btree (forget_at);
 
 CREATE INDEX receipts_received ON public.receipts USING brin (received_at);
 

@@ -1,17 +1,13 @@
-"""The queue's tables: claiming batches, settling them, pauses of credentials, and the queue's upkeep."""
+"""The queue's tables: claiming batches, settling them, and pauses of credentials."""
 
-import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from psycopg import sql
 
-from storage.database import Connection, Database, values
+from storage.database import Database, values
 from storage.queries import load
 
 _QUERIES = load("queue")
-_DAY_SECONDS = 86_400
-_MOST_REMOVED = 5000
 
 
 class ClaimedBatch(msgspec.Struct):
@@ -37,10 +33,13 @@ class ClaimedBatch(msgspec.Struct):
     platform: str
     timezone: str
     locale: str
+    version: int | None
     tokens: bytes
     device_ids: list[str] | None
     attributes: str | None
     request: bytes | None
+    uid: str
+    analytics_uid: str
 
 
 class Settlement(msgspec.Struct):
@@ -50,6 +49,7 @@ class Settlement(msgspec.Struct):
     attempts: list[int] = []
     started: list[float] = []
     message_ids: list[bytes] = []
+    versions: list[int | None] = []
     pushes: set[str] = set()
     plain: bool = True  # every recipient accepted, and no device to be moved
     x_batches: list[int] = []
@@ -96,6 +96,7 @@ class Queue:
         """Write what came of these batches, all or nothing; the ids of those that were still ours."""
         parameters = msgspec.structs.asdict(settlement)
         pushes = {"pushes": sorted(parameters.pop("pushes"))}
+        versions = parameters.pop("versions")
         if parameters.pop("plain"):
             return {
                 row[0]
@@ -103,7 +104,10 @@ class Queue:
             }
         async with self._database.transaction() as connection:
             await connection.execute(_QUERIES.lock_pushes, pushes)
-            return {row[0] for row in await values(connection, _QUERIES.settle, self._own | parameters)}
+            return {
+                row[0]
+                for row in await values(connection, _QUERIES.settle, self._own | parameters | {"versions": versions})
+            }
 
     async def pause(
         self,
@@ -132,9 +136,9 @@ class Queue:
         """The pauses in force: (credential, scope) → reason."""
         return {(row[0], row[1]): row[2] for row in await self._database.values(_QUERIES.paused, {})}
 
-    async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
+    async def lift_pause(self, credential: str, scopes: Sequence[str], version: int | None = None) -> list[str]:
         """End these pauses of a credential: a probe was accepted. The scopes that were paused."""
-        parameters = {"credential": credential, "scopes": list(scopes)}
+        parameters = {"credential": credential, "scopes": list(scopes), "version": version}
         return [row[0] for row in await self._database.values(_QUERIES.lift_pause, parameters)]
 
     async def set_free(self, ahead_seconds: float) -> tuple[int, int]:
@@ -152,33 +156,3 @@ async def depth(database: Database, limit: int) -> int:
     found = await database.values(_QUERIES.depth, {"limit": limit})
     count: int = found[0][0]
     return count
-
-
-async def upkeep(database: Database, *, outcome_days: int, dead_device_days: int) -> None:
-    """Make the record's coming partitions, and remove what is past retention.
-
-    Outcomes leave by whole partitions; finished pushes, receipts and long dead devices in small deletes that hold no
-    lock for long. Does nothing while another process is at it.
-    """
-    async with database.connection() as connection:
-        if not (await values(connection, _QUERIES.upkeep_lock, {}))[0][0]:
-            return
-        try:
-            await connection.execute(_QUERIES.ensure_partitions, {"days": 7})
-            for (name,) in await values(connection, _QUERIES.old_partitions, {"days": outcome_days}):
-                await connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(name)))
-            before = f"{int((time.time() - outcome_days * _DAY_SECONDS) * 1000):012x}".ljust(32, "0")
-            old = {"days": outcome_days, "before": before}
-            await _remove(connection, _QUERIES.remove_old_pushes, old)
-            await _remove(connection, _QUERIES.remove_finished_paces, {})
-            await _remove(connection, _QUERIES.remove_old_receipts, {"days": outcome_days})
-            await _remove(connection, _QUERIES.bury_failing_devices, {"days": dead_device_days})
-            await _remove(connection, _QUERIES.remove_dead_devices, {"days": dead_device_days})
-        finally:
-            await connection.execute(_QUERIES.upkeep_unlock)
-
-
-async def _remove(connection: Connection, query: bytes, parameters: Mapping[str, object]) -> None:
-    """Run a bounded delete until it finds little more."""
-    while (await connection.execute(query, {**parameters, "most": _MOST_REMOVED})).rowcount >= _MOST_REMOVED:
-        pass

@@ -20,9 +20,15 @@ class Vault:
     def __init__(self, secret_key: bytes) -> None:
         key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"tocsin vault 1").derive(secret_key)
         self._cipher = AESGCM(key)
+        self._secret_key = secret_key
 
     def __repr__(self) -> str:
         return "Vault()"
+
+    def derived(self, purpose: str) -> bytes:
+        """A key of 32 bytes for this purpose alone."""
+        info = b"tocsin " + purpose.encode()
+        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(self._secret_key)
 
     def seal(self, value: bytes, purpose: str) -> bytes:
         """Return nonce and ciphertext."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Self
 
@@ -18,6 +18,7 @@ from delivery.providers.apns_message import ApnsMessage, message_ids
 from delivery.providers.apns_reactions import reaction, read_refusal
 from delivery.providers.apns_token import ApnsTokens
 from delivery.providers.attempt import BatchAttempt
+from delivery.providers.contract import Defaults
 from delivery.providers.origins import service
 from delivery.providers.probe import ask
 from delivery.providers.reactions import CLOSING, Pausing, retry_after
@@ -72,15 +73,23 @@ class ApnsAttempt(BatchAttempt):
 
     __slots__ = ("_ids", "_message", "_pools", "_token", "_tokens")
 
-    def __init__(self, message: ApnsMessage, batch: Batch, results: Results, pools: ApnsPool) -> None:
+    def __init__(
+        self,
+        message: ApnsMessage,
+        batch: Batch,
+        results: Results,
+        pools: ApnsPool,
+        each: Sequence[ApnsMessage] | None = None,
+    ) -> None:
         self._message = message
         self._pools = pools
         self._tokens = tokens = pools.tokens
         self._token = tokens.current() if tokens is not None else b""
         self._ids = message_ids(batch, message.given_id)
         results.derived_ids = len(self._ids) > 1  # a caller's own id serves a single recipient only
+        bodies = message.payload if each is None else [one.payload for one in each]
         super().__init__(
-            message.head(self._token), batch, results, pools.current, message.payload, paths=batch.tokens, ids=self._ids
+            message.head(self._token), batch, results, pools.current, bodies, paths=batch.tokens, ids=self._ids
         )
 
     def on_ok(self, index: int, body: bytes) -> None:
@@ -147,6 +156,9 @@ class ApnsProvider:
         settings = msgspec.json.decode(credential.settings, type=ApnsSettings)
         secrets = msgspec.json.decode(credential.secrets, type=ApnsSecrets)
         self._settings = settings
+        self.defaults = Defaults(
+            content_available=settings.content_available, mutable_content=settings.mutable_content
+        )
         self._environment = credential.environment
         self._tokens: ApnsTokens | None = None
         certificate = None
@@ -179,9 +191,11 @@ class ApnsProvider:
             request, self._services[self._place(batch.environment)], self._settings.bundle_id, batch.expire_at
         )
 
-    def submit(self, batch: Batch, message: ApnsMessage, results: Results) -> ApnsAttempt:
+    def submit(
+        self, batch: Batch, message: ApnsMessage, results: Results, each: Sequence[ApnsMessage] | None = None
+    ) -> ApnsAttempt:
         """Send a batch; answers come through `results`."""
-        attempt = ApnsAttempt(message, batch, results, self._pool(self._place(batch.environment)))
+        attempt = ApnsAttempt(message, batch, results, self._pool(self._place(batch.environment)), each)
         attempt.pool.submit(attempt)  # a closed one reports what it is given as released
         return attempt
 

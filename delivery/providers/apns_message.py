@@ -65,6 +65,18 @@ def message_ids(batch: Batch, given: bytes = b"") -> list[bytes]:
     """
     if given and len(batch.tokens) == 1:
         return [given]
-    prefix = batch.push_id[:24].lower().encode()
-    first = (batch.id * _ATTEMPTS + batch.attempt % _ATTEMPTS) * _POSITIONS
+    prefix, first = _prefix(batch.push_id), _first(batch.id, batch.attempt)
     return [b"%b%012x" % (prefix, (first + position) % _SUFFIX_SPACE) for position in range(len(batch.tokens))]
+
+
+def derived_id(push_id: str, batch_id: int, attempt: int, position: int) -> str:
+    """The `apns-id` that a recipient had in this attempt, for where it is not kept because it follows from these."""
+    return f"{_prefix(push_id).decode()}{(_first(batch_id, attempt) + position) % _SUFFIX_SPACE:012x}"
+
+
+def _prefix(push_id: str) -> bytes:
+    return push_id[:24].lower().encode()
+
+
+def _first(batch_id: int, attempt: int) -> int:
+    return (batch_id * _ATTEMPTS + attempt % _ATTEMPTS) * _POSITIONS

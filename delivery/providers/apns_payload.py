@@ -73,7 +73,8 @@ def read(raw: bytes) -> ApnsRequest:
     _check_type(push_type, headers, aps or {})
     limit = MAX_VOIP_BYTES if push_type == "voip" else MAX_BYTES
     if len(payload) > limit:
-        raise PayloadError(f"{len(payload)} bytes; APNs takes {limit} at most", f"{PATH}.payload")
+        detail = f"{len(payload)} bytes; APNs takes {limit} at most"
+        raise PayloadError(detail, f"{PATH}.payload", too_large=True)
     return ApnsRequest(headers, payload, push_type)
 
 

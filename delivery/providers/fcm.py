@@ -1,7 +1,7 @@
 """FCM HTTP v1 over the multiplexer (providers.md 2)."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Self
 
@@ -12,6 +12,7 @@ from delivery.http2 import Answer, ConnectFailed, Failure, Head, Pool, PoolOptio
 from delivery.outcomes import Kind, Outcome, Pause
 from delivery.providers import fcm_payload
 from delivery.providers.attempt import BatchAttempt
+from delivery.providers.contract import Defaults
 from delivery.providers.fcm_credential import FcmSecrets, FcmSettings
 from delivery.providers.fcm_message import FcmMessage
 from delivery.providers.fcm_reactions import QUOTA_BACKOFF_SECONDS, SERVER_BACKOFF_SECONDS, reaction, read_refusal
@@ -46,8 +47,11 @@ class FcmAttempt(BatchAttempt):
         results: Results,
         pool: Transport,
         token: bytes | None,
+        each: Sequence[FcmMessage] | None = None,
     ) -> None:
-        super().__init__(provider.head(token or b""), batch, results, pool, message.bodies(batch.tokens))
+        targets = batch.tokens
+        bodies = message.bodies(targets) if each is None else [m.body(t) for m, t in zip(each, targets, strict=True)]
+        super().__init__(provider.head(token or b""), batch, results, pool, bodies)
         self._provider = provider
         self._token = token
         self._waiting = token is None
@@ -172,6 +176,7 @@ class FcmProvider:
         secrets = msgspec.json.decode(credential.secrets, type=FcmSecrets)
         way = settings.way
         self._project = settings.project_id
+        self.defaults = Defaults(include_notification=settings.include_notification)
         self._issuer = where(settings.token_uri, way.proxy)
         self._service = service(HOST, way, secrets.proxy_user)
         if way.max_connections:
@@ -207,11 +212,13 @@ class FcmProvider:
         """Check and render the member `notification.fcm`; raises PayloadError."""
         return FcmMessage(fcm_payload.read(bytes(notification), batch.target), batch.target)
 
-    def submit(self, batch: Batch, message: FcmMessage, results: Results) -> FcmAttempt:
+    def submit(
+        self, batch: Batch, message: FcmMessage, results: Results, each: Sequence[FcmMessage] | None = None
+    ) -> FcmAttempt:
         """Send a batch, with the access token at hand or as soon as there is one; answers come through `results`."""
         pool = self._pool()
         token = self.tokens.current()
-        attempt = FcmAttempt(self, message, batch, results, pool, token)
+        attempt = FcmAttempt(self, message, batch, results, pool, token, each)
         if token is not None:
             pool.submit(attempt)
         else:

@@ -49,6 +49,10 @@ class FcmMessage:
     def __repr__(self) -> str:
         return f"FcmMessage(bytes={len(self.after)})"
 
+    def body(self, target: bytes) -> bytes:
+        """The body for one target."""
+        return self.bodies([target])[0]
+
     def bodies(self, targets: list[bytes]) -> Spliced:
         """A body for each target; the message's own bytes are never encoded anew."""
         if _ESCAPED.search(b"".join(targets)):

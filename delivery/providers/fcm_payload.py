@@ -85,7 +85,7 @@ def read(raw: bytes, target: str = "token") -> bytes:
     _check(decode(message, _Message, path), path)
     limit = MAX_TOPIC_BYTES if target in ("topic", "condition") else MAX_BYTES
     if len(message) > limit and (size := _size(message)) > limit:
-        raise PayloadError(f"{size} bytes; FCM takes {limit} at most for a {target}", path)
+        raise PayloadError(f"{size} bytes; FCM takes {limit} at most for a {target}", path, too_large=True)
     return message
 
 

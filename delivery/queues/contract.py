@@ -10,12 +10,14 @@ from delivery.outcomes import Pause
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed batch; `request` is the push's request when it was not known; `cancelled`, `paused`: its push was."""
+    """A claimed batch, and its push: cancelled or paused, and what is needed to render it when it was not known."""
 
     batch: Batch
     request: bytes | None
     cancelled: bool
     paused: bool = False
+    uid: str = ""
+    analytics_uid: str = ""
 
 
 class Queue(Protocol):
@@ -49,8 +51,8 @@ class Queue(Protocol):
     async def paused(self) -> dict[tuple[str, str], str]:
         """The pauses in force: (credential, scope) → reason."""
 
-    async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
-        """End these pauses of a credential; the scopes that were paused."""
+    async def lift_pause(self, credential: str, scopes: Sequence[str], version: int | None = None) -> list[str]:
+        """End these pauses of a credential, if it still is this version (None = any); the scopes that were paused."""
 
     async def lift_idle_pauses(self) -> list[tuple[str, str]]:
         """End the pauses that end by themselves: (credential, scope)."""

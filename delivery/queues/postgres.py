@@ -65,9 +65,9 @@ class PostgresQueue:
         """The pauses in force: (credential, scope) → reason."""
         return await self._queue.paused()
 
-    async def lift_pause(self, credential: str, scopes: Sequence[str]) -> list[str]:
-        """End these pauses of a credential; the scopes that were paused."""
-        return await self._queue.lift_pause(credential, scopes)
+    async def lift_pause(self, credential: str, scopes: Sequence[str], version: int | None = None) -> list[str]:
+        """End these pauses of a credential, if it still is this version (None = any); the scopes that were paused."""
+        return await self._queue.lift_pause(credential, scopes, version)
 
     async def lift_idle_pauses(self) -> list[tuple[str, str]]:
         """End the pauses that end by themselves: (credential, scope)."""
@@ -91,6 +91,7 @@ def _claim(row: ClaimedBatch) -> Claim:
         at_most_once=row.at_most_once,
         abandoned=row.abandoned,
         tokens=row.tokens.split(b"\n"),
+        version=row.version,
         second_try=row.second_try,
         platform=row.platform,
         timezone=row.timezone,
@@ -98,7 +99,7 @@ def _claim(row: ClaimedBatch) -> Claim:
         device_ids=row.device_ids,
         attributes=_ATTRIBUTES.decode(row.attributes) if row.attributes else None,
     )
-    return Claim(batch, row.request, row.cancelled, row.paused)
+    return Claim(batch, row.request, row.cancelled, row.paused, row.uid, row.analytics_uid)
 
 
 def _add(settlement: Settlement, results: Results, now: float) -> None:
@@ -106,6 +107,7 @@ def _add(settlement: Settlement, results: Results, now: float) -> None:
     settlement.batches.append(batch.id)
     settlement.attempts.append(batch.attempt)
     settlement.started.append(batch.claimed_at)
+    settlement.versions.append(batch.version)
     settlement.pushes.add(batch.push_id)
     settlement.plain = settlement.plain and not results.exceptions and not batch.second_try
     # 36 bytes a recipient that can be derived were a seventh of the sender's time, and more of the database's

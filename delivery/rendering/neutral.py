@@ -10,6 +10,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from delivery.providers.contract import Defaults
+
+__all__ = ["Defaults", "Neutral", "NeutralError", "Sound", "check", "read"]
+
 MAX_BADGE = 2**31 - 1
 MAX_COLLAPSE_KEY_BYTES = 64
 
@@ -25,19 +29,6 @@ class NeutralError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.path = path
-
-
-class Defaults(msgspec.Struct, frozen=True):
-    """What a credential says about every payload that is built for it.
-
-    include_notification: FCM; false makes data messages, which the app shows itself
-    content_available: Apple; every push wakes the app as well
-    mutable_content: Apple; every alert passes the app's service extension
-    """
-
-    include_notification: bool = True
-    content_available: bool = False
-    mutable_content: bool = False
 
 
 class Sound(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -127,9 +118,14 @@ def _value(name: str, raw: bytes) -> Any:
         raise NeutralError(_RULES.get(field, "a string is expected"), f"notification.{name}") from None
 
 
-def check(neutral: Neutral) -> None:
-    """Raise NeutralError for combinations that make no sense and values that some provider would certainly refuse."""
+def check(neutral: Neutral, *, alone: bool = True) -> None:
+    """Raise NeutralError for combinations that make no sense and values that some provider would certainly refuse.
+
+    `alone`: no provider's own object stands beside, which may hold what these fields lack.
+    """
     for name, detail in _problems(neutral):
+        if not name and not alone:
+            continue
         raise NeutralError(detail, f"notification.{name}" if name else "notification")
 
 

@@ -1,0 +1,97 @@
+"""What tests of the whole engine share: a database, a worker on it, the methods to push with, and what to wait for."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from delivery.planner import PlannerOptions
+from delivery.sender import SenderOptions
+from delivery.worker import Worker, WorkerOptions
+from methods import providers, pushes, sending
+from methods.context import Context
+from methods.method import declare
+from storage.database import Database
+from storage.vault import Vault
+
+MakeContext = Callable[..., Context]
+METHODS = {method.__name__: declare(method) for method in (*sending.METHODS, *pushes.METHODS, *providers.METHODS)}
+APNS = {"payload": {"aps": {"alert": "hi"}}}
+FCM = {"message": {"notification": {"title": "hi"}}}
+OPTIONS = WorkerOptions(
+    planner=PlannerOptions(page_size=40, batch_size=10, poll_seconds=0.2),
+    sender=SenderOptions(lease_seconds=5.0, poll_seconds=0.1),
+    shutdown_seconds=5.0,
+)
+
+
+class World:
+    """A database with credentials for two emulators, and the methods to push with."""
+
+    def __init__(self, database: Database, vault: Vault, context: MakeContext) -> None:
+        self.database = database
+        self.vault = vault
+        self._context = context
+
+    @asynccontextmanager
+    async def worker(self, options: WorkerOptions = OPTIONS) -> AsyncIterator[asyncio.Event]:
+        """Run a worker beside the block; the event it yields stops it."""
+        stop = asyncio.Event()
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(Worker(self.database, self.vault, options).run(stop))
+            try:
+                yield stop
+            finally:
+                stop.set()
+
+    async def call(self, name: str, **params: object) -> Any:
+        """Call a method as the API would; its result as plain JSON."""
+        body = json.dumps(params).encode()
+        method = METHODS[name]
+        return msgspec.to_builtins(await method.handler(self._context(body=body), method.decoder.decode(body)))
+
+    async def send(self, **params: object) -> str:
+        uid: str = (await self.call("send_push_notification", **params))["uid"]
+        return uid
+
+    async def reached(self, uid: str, *states: str) -> dict[str, Any]:
+        """Wait until the push is in one of these states; its status."""
+        async with asyncio.timeout(15):
+            while True:
+                status: dict[str, Any] = await self.call("push_status", uid=uid)
+                if status["state"] in states:
+                    return status
+
+    async def quiet(self) -> None:
+        """Wait until no worker holds a batch."""
+        async with asyncio.timeout(15):
+            while await self.database.values(b"select 1 from batches where claimed_by is not null", {}):
+                pass
+
+    async def probed(self) -> None:
+        """Wait until no pause has a probe due, and what was tried with is settled."""
+        async with asyncio.timeout(15):
+            while await self.database.values(b"select 1 from pauses where next_probe_at <= now()", {}):
+                pass
+        await self.quiet()
+
+    async def registered(self, count: int, topic: str, provider: str = "apns") -> None:
+        """Register so many devices with random tokens on a topic, an hour ago."""
+        await self.database.execute(
+            b"with d as (insert into devices (id, provider, platform, token, created_at, registered_at)"
+            b" select gen_random_uuid(), %(provider)s, case %(provider)s when 'apns' then 'ios' else 'android' end,"
+            b" md5(random()::text), now() - interval '1 hour', now() - interval '1 hour'"
+            b" from generate_series(1, %(count)s) returning id)"
+            b" insert into device_topics (topic, device_id) select %(topic)s, id from d",
+            {"count": count, "topic": topic, "provider": provider},
+        )
+
+
+def ledger(status: dict[str, Any]) -> dict[str, int]:
+    """The ledger without zeros, checked to sum."""
+    entries: dict[str, int] = status["ledger"]
+    assert entries["planned"] == sum(count for name, count in entries.items() if name != "planned")
+    return {name: count for name, count in entries.items() if count}
