@@ -10,6 +10,9 @@ import hashlib
 import hmac
 from uuid import UUID
 
+RECEIPTS = "receipts"
+"""The purpose of the key that tokens are signed with."""
+
 _SIGNATURE_BYTES = 16
 _DEVICE_BYTES = 16
 _LONGEST = 2048

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from delivery.providers.registry import Registry
 from delivery.pump import Pump
 from delivery.queues.hints import CHANNEL_CREDENTIALS, CHANNEL_STOPPED, CHANNEL_WORK, Hints
 from delivery.queues.postgres import PostgresQueue
-from delivery.receipts import Receipts
+from delivery.receipts import RECEIPTS, Receipts
 from delivery.sender import Sender, SenderOptions
 from delivery.settler import Settler
 from storage import credentials, queue, upkeep
@@ -41,12 +41,22 @@ class WorkerOptions(msgspec.Struct, frozen=True):
 
 
 class Worker:
-    """Plans and sends until told to stop; then gives back what it has not sent and waits for what is in flight."""
+    """Plans and sends until told to stop; then gives back what it has not sent and waits for what is in flight.
 
-    def __init__(self, database: Database, vault: Vault, options: WorkerOptions | None = None) -> None:
+    `clock` (Unix seconds) is what windows and rate limits are judged by.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        options: WorkerOptions | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
         self._vault = vault
         self._options = options or WorkerOptions()
+        self._clock = clock
         self._refresh = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -58,14 +68,14 @@ class Worker:
             Settler(claims) as settler,
             Registry(self._load) as registry,
         ):
-            messages = Messages(Receipts(self._vault.derived("receipts")))
+            messages = Messages(Receipts(self._vault.derived(RECEIPTS)))
             sender = Sender(
                 claims,
                 registry,
                 settler,
                 self._options.sender,
                 messages,
-                Admissions(self._database),
+                Admissions(self._database, self._clock),
                 self._refresh.set,
             )
 

@@ -1,20 +1,20 @@
 """What became of a push: its state, its ledger, and what devices report back."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from methods.context import Context
 from methods.errors import BadRequestError, NotFoundError
 from methods.filters import page_limit
-from methods.method import Empty, Params, Result
-from methods.sending import PushUidParams
+from methods.method import Params, Result
+from methods.stopping import PushUidParams
 from storage import pushes
 from storage.ids import as_id
 from storage.pushes import LANES
 
 State = Literal["scheduled", "planning", "sending", "paused", "done", "cancelled"]
+_ENDED = ("done", "cancelled")
 
 
 class Ledger(msgspec.Struct):
@@ -160,21 +160,6 @@ class PushListResult(Result):
     has_more: bool = False
 
 
-class UpdatePushStatusParams(Params):
-    """What a device reports.
-
-    analytics_uid: the analytics_uid of the push (its uid when none was given)
-    status: delivered or interacted
-    device_id: the device that reports
-    msg_id: the provider's id of the message
-    """
-
-    analytics_uid: Annotated[str, Meta(min_length=1, max_length=255)]
-    status: Literal["delivered", "interacted"]
-    device_id: Annotated[str, Meta(max_length=255)] | None = None
-    msg_id: Annotated[str, Meta(max_length=255)] | None = None
-
-
 class _LedgerRow(msgspec.Struct):
     provider: str
     planned: int
@@ -213,7 +198,7 @@ async def push_status(ctx: Context, params: PushUidParams) -> PushStatusResult:
     state = _state(row.state, waiting=row.waiting)
     return PushStatusResult(
         uid=row.uid,
-        state="paused" if row.paused_at or (paused and state == "sending") else state,
+        state="paused" if (row.paused_at and state not in _ENDED) or (paused and state == "sending") else state,
         priority=LANES[row.lane],
         ledger=total,
         analytics_uid=row.analytics_uid,
@@ -247,7 +232,7 @@ async def push_list(ctx: Context, params: PushListParams) -> PushListResult:
     items = [
         PushItem(
             uid=row.uid,
-            state="paused" if row.paused else _state(row.state, waiting=row.waiting),
+            state="paused" if row.paused and row.state not in _ENDED else _state(row.state, waiting=row.waiting),
             priority=LANES[row.lane],
             accepted_at=row.accepted_at,
             send_at=row.send_at,
@@ -258,17 +243,6 @@ async def push_list(ctx: Context, params: PushListParams) -> PushListResult:
         for row in rows
     ]
     return PushListResult(items, rows[-1].id if more else "", more)
-
-
-async def update_push_status(ctx: Context, params: UpdatePushStatusParams) -> Empty:
-    """Report that a device got a push, or that its user acted on it.
-
-    Counted once for each device and message in push_status; a repeated report changes nothing.
-    """
-    await pushes.record_receipt(
-        ctx.database, params.analytics_uid, params.status, params.device_id or "", params.msg_id or ""
-    )
-    return Empty()
 
 
 def _ledger(row: _LedgerRow) -> Ledger:
@@ -285,28 +259,4 @@ def _state(stored: str, *, waiting: bool) -> State:
     return state
 
 
-async def push_pause(ctx: Context, params: PushUidParams) -> Empty:
-    """Stop a push until push_resume.
-
-    Nothing more of it is planned or sent, on any host, within a second; what was sent stays sent. Its time goes on:
-    what is not sent before expire_at expires. A finished, cancelled or paused push is left as it is. Unknown: 104.
-    """
-    push_id = await pushes.pause(ctx.database, params.uid)
-    if push_id is None:
-        raise NotFoundError("there is no push with this uid", path="uid")
-    ctx.hints.stopped(push_id)
-    return Empty()
-
-
-async def push_resume(ctx: Context, params: PushUidParams) -> Empty:
-    """Let a paused push go on from where it was.
-
-    A push that is not paused is left as it is. Unknown: 104.
-    """
-    if await pushes.resume(ctx.database, params.uid) is None:
-        raise NotFoundError("there is no push with this uid", path="uid")
-    ctx.hints.work()
-    return Empty()
-
-
-METHODS = (push_status, push_list, push_pause, push_resume, update_push_status)
+METHODS = (push_status, push_list)

@@ -1,8 +1,9 @@
-"""send_push_notification and cancel_push: accepting a push means that it is on disk."""
+"""send_push_notification: accepting a push means that it is on disk."""
 
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,16 +14,15 @@ from delivery.contents import LimitStrategy, Translations, expiry
 from delivery.providers.credentials import LATER
 from methods.context import Context
 from methods.errors import BadRequestError, ConflictError, NotAvailableError, NotFoundError, TooManyRequestsError
-from methods.method import Empty, Params, Result
-from methods.notifications import Notification, Payloads, payloads_of
+from methods.method import Params, Result
+from methods.notifications import Notification, Payloads, UnixTime, payloads_of
 from methods.recipients import Recipient, Resolved, resolve
+from methods.registration import checked_locale
+from methods.stopping import Uid
 from methods.trial import AudiencePart, FirstMessage, Problem, try_out
 from storage import pushes
 from storage.ids import new_id
 from storage.pushes import LANES, NewPush
-
-Uid = Annotated[str, Meta(min_length=1, max_length=255)]
-UnixTime = Annotated[int, Meta(ge=0, le=253_402_300_799)]
 
 _RETRY_AFTER_SECONDS = 1.0
 
@@ -83,15 +83,6 @@ class SendPushNotificationResult(Result):
     problems: list[Problem] = msgspec.field(default_factory=list)
 
 
-class PushUidParams(Params):
-    """Which push.
-
-    uid: the push's uid
-    """
-
-    uid: Uid
-
-
 @dataclass(frozen=True, slots=True)
 class _Acceptable:
     """A request that passed every check."""
@@ -123,27 +114,16 @@ async def send_push_notification(ctx: Context, params: SendPushNotificationParam
     return await _repeated(ctx, push)
 
 
-async def cancel_push(ctx: Context, params: PushUidParams) -> Empty:
-    """Cancel a push.
-
-    A scheduled push is never sent. One that is being sent stops: what was sent stays sent, the rest is counted as
-    cancelled. A finished or cancelled push is left as it is. Unknown: 104.
-    """
-    push_id = await pushes.cancel(ctx.database, params.uid)
-    if push_id is None:
-        raise NotFoundError("there is no push with this uid", path="uid")
-    ctx.hints.stopped(push_id)
-    return Empty()
-
-
 async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptable:
     resolved = resolve(params.recipient)
+    _check_locales(params.localizations or {})
     payloads = payloads_of(
         params.notification,
         ctx.body,
         resolved.target,
         made=bool(params.use_templating or params.localizations or params.limit_strategy),
         use_meta=bool(params.use_meta),
+        provider=resolved.provider,
     )
     uid = params.uid or new_id()
     await _check_providers(ctx, resolved, payloads)
@@ -170,6 +150,12 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
     )
     later = params.send_at if params.send_at is not None and params.send_at > now else None
     return _Acceptable(push, resolved, payloads, later)
+
+
+def _check_locales(localizations: Mapping[str, object]) -> None:
+    for locale in localizations:
+        if locale != "default":  # which serves every locale, as "" does
+            checked_locale(locale.replace("_", "-"), "localizations")
 
 
 async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads) -> None:
@@ -228,4 +214,4 @@ def _canonical(request: bytes) -> object:
     return json.loads(request, parse_int=lambda text: ("number", text), parse_float=lambda text: ("number", text))
 
 
-METHODS = (send_push_notification, cancel_push)
+METHODS = (send_push_notification,)

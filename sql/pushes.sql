@@ -194,21 +194,24 @@ from (
   from pushes p
   cross join lateral (
     with waiting as (
-      select b.provider, b.credential, b.scope from batches b where b.push_id = p.id limit 10 * %(ahead)s
+      select b.provider, b.credential, b.scope from batches b where b.push_id = p.id limit 10 * %(ahead)s::bigint
     ),
     moving as (
       select w.provider, count(*) as batches from waiting w
       where not exists (select from pauses z where z.credential = w.credential and z.scope in ('', w.scope))
       group by w.provider
     )
-    select (select count(*) from waiting) < 10 * %(ahead)s
+    select case
+      when (select count(*) from (select from waiting limit %(ahead)s::bigint) few) < %(ahead)s::bigint then true
+      else (select count(*) from waiting) < 10 * %(ahead)s::bigint
            and (not exists (select from moving) or exists (
              -- a provider that is no more than a twentieth of the push does not call for more of the others
              select from push_ledger l
              where l.push_id = p.id and l.planned * 20 >= p.planned
-               and coalesce((select m.batches from moving m where m.provider = l.provider), 0) < %(ahead)s
+               and coalesce((select m.batches from moving m where m.provider = l.provider), 0) < %(ahead)s::bigint
                and not exists (select from waiting w where w.provider = l.provider
                                and not exists (select from moving m where m.provider = l.provider))))
+      end
   ) a (wanted)
   where p.state in ('scheduled', 'planning') and p.plan_at <= now() and p.paused_at is null and a.wanted
   order by p.lane, p.plan_at
