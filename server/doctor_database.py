@@ -9,10 +9,11 @@ import httpx
 
 from delivery.providers.credentials import CredentialError
 from delivery.providers.registry import build_provider
+from methods.device_advice import advice
 from server.data_directory import DataDirectory
 from server.findings import Finding, fail, ok, warn
 from server.settings import Settings
-from storage import api_keys, credentials, migrations, provision
+from storage import api_keys, credentials, migrations, provision, upkeep
 from storage.credentials import StoredCredential
 from storage.database import Database
 from storage.vault import Vault
@@ -36,6 +37,8 @@ async def examine(
     yield await _api_keys(database, settings)
     async for finding in _credentials(database, settings, data, offline=offline):
         yield finding
+    for each in advice(await upkeep.device_report(database)):
+        yield warn("devices", each.said, each.todo)
 
 
 async def _clock(database: Database) -> Finding:

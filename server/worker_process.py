@@ -8,6 +8,7 @@ from delivery.worker import Worker, WorkerOptions
 from server.process import Announce, WorkerOrders, run
 from server.settings import Settings
 from storage.database import Database
+from storage.upkeep import Retention
 from storage.vault import Vault
 
 
@@ -17,8 +18,11 @@ def options_of(settings: Settings) -> WorkerOptions:
         planner=PlannerOptions(batch_size=settings.batch_size, poll_seconds=settings.poll_seconds),
         sender=SenderOptions(lease_seconds=settings.lease_seconds, poll_seconds=settings.poll_seconds),
         shutdown_seconds=settings.shutdown_seconds,
-        outcome_days=settings.outcome_days,
-        dead_device_days=settings.dead_device_days,
+        retention=Retention(
+            outcome_days=settings.outcome_days,
+            dead_device_days=settings.dead_device_days,
+            stale_device_days=settings.stale_device_days,
+        ),
     )
 
 

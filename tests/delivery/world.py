@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,14 +12,14 @@ import msgspec
 from delivery.planner import PlannerOptions
 from delivery.sender import SenderOptions
 from delivery.worker import Worker, WorkerOptions
-from methods import providers, pushes, sending
+from methods.all import TABLE
 from methods.context import Context
-from methods.method import declare
 from storage.database import Database
+from storage.ids import new_id
 from storage.vault import Vault
 
 MakeContext = Callable[..., Context]
-METHODS = {method.__name__: declare(method) for method in (*sending.METHODS, *pushes.METHODS, *providers.METHODS)}
+METHODS = TABLE
 APNS = {"payload": {"aps": {"alert": "hi"}}}
 FCM = {"message": {"notification": {"title": "hi"}}}
 OPTIONS = WorkerOptions(
@@ -37,11 +38,13 @@ class World:
         self._context = context
 
     @asynccontextmanager
-    async def worker(self, options: WorkerOptions = OPTIONS) -> AsyncIterator[asyncio.Event]:
-        """Run a worker beside the block; the event it yields stops it."""
+    async def worker(
+        self, options: WorkerOptions = OPTIONS, clock: Callable[[], float] = time.time
+    ) -> AsyncIterator[asyncio.Event]:
+        """Run a worker beside the block, by this clock; the event it yields stops it."""
         stop = asyncio.Event()
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-            group.create_task(Worker(self.database, self.vault, options).run(stop))
+            group.create_task(Worker(self.database, self.vault, options, clock).run(stop))
             try:
                 yield stop
             finally:
@@ -77,6 +80,20 @@ class World:
             while await self.database.values(b"select 1 from pauses where next_probe_at <= now()", {}):
                 pass
         await self.quiet()
+
+    async def device(self, token: str, topic: str = "test", **columns: str) -> str:
+        """Register an APNs device, changed as a test needs it, an hour ago; its id."""
+        row = {"id": new_id(), "provider": "apns", "platform": "ios", "token": token, **columns}
+        await self.database.execute(
+            b"with d as (insert into devices (id, provider, platform, token, user_id, locale, timezone, meta,"
+            b" created_at, registered_at)"
+            b" select r.id, r.provider, r.platform, r.token, coalesce(r.user_id, ''), coalesce(r.locale, ''),"
+            b" coalesce(r.timezone, ''), coalesce(r.meta, '{}'), now() - interval '1 hour', now() - interval '1 hour'"
+            b" from jsonb_populate_record(null::devices, %(row)s::jsonb) r returning id)"
+            b" insert into device_topics (topic, device_id) select %(topic)s, id from d",
+            {"row": json.dumps(row), "topic": topic},
+        )
+        return row["id"]
 
     async def registered(self, count: int, topic: str, provider: str = "apns") -> None:
         """Register so many devices with random tokens on a topic, an hour ago."""

@@ -103,3 +103,12 @@ def test_doctor_warns_of_keys_that_others_may_read(tocsin: Tocsin, tmp_path: Pat
 
 def test_doctor_names_a_setting_that_does_not_exist(tocsin: Tocsin) -> None:
     assert "did you mean TOCSIN_WORKERS?" in tocsin("doctor", port="0", worker="3")[1]
+
+
+async def test_doctor_tells_of_devices_that_are_gone(data_settings: dict[str, str], database: Database) -> None:
+    await database.execute(b"insert into device_report values ('fcm', '', 'android', 'active', 270, 12, now())", {})
+    found = [each async for each in examine(read(data_settings), {}, offline=True)]
+    (finding,) = [each for each in found if each.check == "devices"]
+    assert finding.verdict == "warn"
+    assert finding.said.startswith("12 FCM devices on Android")
+    assert "TOCSIN_STALE_DEVICE_DAYS=270" in finding.advice
