@@ -12,7 +12,7 @@ import msgspec
 
 from storage.database import Database
 from tests.bench.installation import Postgres, Server, server_on
-from tests.bench.payloads import NOTIFICATION
+from tests.bench.payloads import CONTENTS, NOTIFICATION
 from tests.bench.processes import Usage, metered, peak_resident_bytes
 from tests.bench.seeding import TOPIC, Seed
 from tests.bench.sinks import Sink, sink_of
@@ -99,15 +99,14 @@ async def stage(database: Postgres, seed: Seed, shape: Shape, **settings: Any) -
         yield Stage(server, seed, sink, pids, database.pid, folder)
 
 
-async def broadcast(at: Stage) -> Outcome:
-    """Send one push to the topic and wait for its end."""
+async def broadcast(at: Stage, content: str = "payloads") -> Outcome:
+    """Send one push to the topic and wait for its end; `content` is one of CONTENTS."""
     uid = f"broadcast-{uuid4().hex}"
     mark = at.sink.mark()
     roots = {"sender": at.sender_pids, "database": [at.database_pid], "sink": at.sink.pids}
     async with metered(roots) as meter:
-        await at.server.call(
-            "send_push_notification", uid=uid, recipient={"channels": [TOPIC]}, notification=NOTIFICATION
-        )
+        says = {"notification": NOTIFICATION} | CONTENTS[content]
+        await at.server.call("send_push_notification", uid=uid, recipient={"channels": [TOPIC]}, **says)
         await finished(at.server.database, uid)
         meter.stop()
     usage = meter.usage()

@@ -4,6 +4,21 @@ import msgspec
 
 APNS_BODY = msgspec.json.encode({"aps": {"alert": {"title": "News", "body": "x" * 155}}})
 FCM_MESSAGE = msgspec.json.encode({"notification": {"title": "News", "body": "x" * 130}})
+LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "ja")
+CONTENTS: dict[str, dict[str, object]] = {
+    "payloads": {},
+    "neutral": {"notification": {"title": "News", "body": "x" * 130, "collapse_key": "news"}},
+    "ten languages": {
+        "notification": {"title": "{{ l10n.title }}", "body": "{{ l10n.body }}"},
+        "localizations": {each: {"translations": {"title": each, "body": each * 65}} for each in LANGUAGES},
+    },
+    "a name each": {
+        "notification": {"title": "News for {{ device.user }}", "body": "x" * 130},
+        "use_templating": True,
+    },
+}
+"""What a push says, beside NOTIFICATION: parameters of send_push_notification."""
+
 NOTIFICATION = {
     "apns": {"payload": msgspec.Raw(APNS_BODY)},
     "fcm": {"message": msgspec.Raw(FCM_MESSAGE)},

@@ -14,15 +14,16 @@ _GOOD = "a11e"
 _CHUNK = 1_000_000
 
 # Ids ascend as UUIDv7 do, tokens are spread like real ones. An APNs token is 64 hex digits, an FCM one 147 characters;
-# both begin with the kind and end with the device's number in 8 hex digits. Device n belongs to user n.
+# both begin with the kind and end with the device's number in 8 hex digits. Device n belongs to user n, and the devices
+# speak ten languages.
 _DEVICES = b"""
-insert into devices (id, provider, platform, token, user_id, created_at, updated_at, registered_at)
+insert into devices (id, provider, platform, token, user_id, locale, created_at, updated_at, registered_at)
 select (lpad(to_hex(1700000000000 + n), 12, '0') || '7' || substr(h, 1, 3) || '8' || substr(h, 4, 15))::uuid,
        case when fcm then 'fcm' else 'apns' end, case when fcm then 'android' else 'ios' end,
        case when n %% 200 in (7, 8) then 'dead' else 'a11e' end
          || case when fcm then ':APA91b' || h || h || h || h else h || substr(h, 1, 20) end
          || lpad(to_hex(n), 8, '0'),
-       n::text, t, t, t
+       n::text, ('{en,de,fr,es,it,pt,nl,pl,sv,ja}'::text[])[n %% 10 + 1], t, t, t
 from (select n, md5(n::text) as h, n %% 2 < %(fcm)s::integer as fcm, now() - interval '1 day' as t
       from generate_series(%(first)s::bigint, %(last)s::bigint) n) s
 """
