@@ -26,6 +26,7 @@ _TEXTS = {
     "fcm": ("service_account", "endpoint", "tls_ca", "proxy", "transport"),
 }
 _FLAGS = {"apns": ("content_available", "mutable_content"), "fcm": ("include_notification",)}
+_NUMBERS = ("max_connections", "quota_per_minute", "ramp_up_seconds", "gone_percent")
 _FROM_FILES = ("key", "certificate", "service_account", "tls_ca")
 _NEEDED = {"apns": ("key", "certificate"), "fcm": ("service_account",)}
 _YES_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -61,8 +62,9 @@ def _from_variables(provider: str, environ: Mapping[str, str]) -> NewCredential 
     for name in _FLAGS[provider]:
         if text := environ.get(prefix + name.upper(), ""):
             fields[name] = _flag(text, prefix + name.upper())
-    if text := environ.get(f"{prefix}MAX_CONNECTIONS", ""):
-        fields["max_connections"] = int(text) if text.isdecimal() else text
+    for name in _NUMBERS:
+        if text := environ.get(prefix + name.upper(), ""):
+            fields[name] = int(text) if text.isdecimal() else text
     fields |= {"provider": provider, "provider_id": environ.get(f"{prefix}PROVIDER_ID") or provider}
     try:
         return parse_credential(fields)
