@@ -1,6 +1,5 @@
 """The HTTP door: which path leads where, who may pass, how much may be sent, and what the answer looks like."""
 
-import asyncio
 import functools
 import logging
 import re
@@ -33,10 +32,9 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may take: bytes of its body, and seconds to send them."""
+    """What one request may take: bytes of its body. How long it may take is the door's business."""
 
     max_body_bytes: int = 1 << 20
-    body_timeout_seconds: float = 60.0
 
 
 class ClientGoneError(Exception):
@@ -138,15 +136,11 @@ class Api:
 
 
 async def _read(receive: Receive, headers: dict[bytes, bytes], limits: Limits) -> bytes:
-    """Read the body, no further than the limit."""
+    """Read the body, no further than the limit; the door ends one that takes too long."""
     announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limits.max_body_bytes:
         raise RefusedError(Answer(413))
-    try:
-        async with asyncio.timeout(limits.body_timeout_seconds):
-            return await _chunks(receive, limits.max_body_bytes)
-    except TimeoutError:
-        raise RefusedError(Answer(408, headers=((b"connection", b"close"),))) from None
+    return await _chunks(receive, limits.max_body_bytes)
 
 
 async def _chunks(receive: Receive, limit: int) -> bytes:
@@ -168,7 +162,7 @@ async def _chunks(receive: Receive, limit: int) -> bytes:
 
 def _retry_after(reply: Reply) -> list[tuple[bytes, bytes]]:
     """Say in a header, too, when to try again: whole seconds, rounded up."""
-    if not isinstance(reply, ErrorObject) or reply.code != 111 or reply.data is None or not reply.data.retry_after:
+    if not isinstance(reply, ErrorObject) or reply.data is None or not reply.data.retry_after:
         return []
     return [(b"retry-after", str(-int(-reply.data.retry_after // 1)).encode())]
 

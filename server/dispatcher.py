@@ -13,17 +13,18 @@ import msgspec
 from delivery.queues.gate import Gate
 from delivery.queues.hints import Hints
 from methods.context import Caller, ServerFacts
-from methods.errors import ApiError, ForbiddenError, NotFoundError
+from methods.errors import ApiError, ForbiddenError, NotFoundError, TooManyRequestsError
 from methods.method import Method
 from methods.replies import ErrorObject, Reply, error_object
 from methods.server import ServerContext
 from server.validation import decode
-from storage.database import Database, DatabaseUnavailableError
+from storage.database import Database, DatabaseBusyError, DatabaseUnavailableError
 from storage.vault import Vault
 
 _LOG = logging.getLogger(__name__)
 _ENCODER = msgspec.json.Encoder()
 _RETRY_AFTER_SECONDS = 1.0
+_TELL_INTERVAL_SECONDS = 1.0
 _NO_PARAMS = frozenset((b"", b"null"))
 _HOLDS_CALLS = frozenset(("batch",))  # its parameters are calls, and each of those is checked by itself
 
@@ -49,6 +50,8 @@ class Dispatcher:
         self._table = table
         self._resources = resources
         self._discover = discover
+        self._failures = 0  # calls that the database failed since that was last told
+        self._told_at = float("-inf")
 
     def has(self, name: str) -> bool:
         """Whether there is a method of that name."""
@@ -65,14 +68,25 @@ class Dispatcher:
         except ApiError as error:
             reply = error_object(error)
         except DatabaseUnavailableError as error:
-            _LOG.warning("the database is not available", extra={"method": name, "reason": str(error)})
-            reply = error_object(ApiError(retry_after_seconds=_RETRY_AFTER_SECONDS))
+            reply = self._unavailable(name, error)
         except Exception as error:
             _LOG.error("a method failed", extra={"method": name, **facts_of(error)})
             reply = error_object(ApiError())
         if _LOG.isEnabledFor(logging.DEBUG):
             _log(caller, name, reply, time.perf_counter() - started)
         return reply
+
+    def _unavailable(self, name: str, error: DatabaseUnavailableError) -> ErrorObject:
+        """Say when to try again: 111 while this process has more calls than connections, else 100."""
+        self._failures += 1
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_INTERVAL_SECONDS:  # an outage fails thousands of calls a second
+            facts = {"method": name, "reason": str(error), "count": self._failures}
+            _LOG.warning("the database is not available", extra=facts)
+            self._told_at, self._failures = now, 0
+        if isinstance(error, DatabaseBusyError):
+            return error_object(TooManyRequestsError("the database is busy", retry_after_seconds=_RETRY_AFTER_SECONDS))
+        return error_object(ApiError(retry_after_seconds=_RETRY_AFTER_SECONDS))
 
     async def _run(self, caller: Caller, name: str, params: bytes) -> msgspec.Struct:
         method = self._table.get(name)

@@ -84,8 +84,30 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     ] = ""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30, description="Largest request body.")] = 1 << 20
     max_requests: Annotated[
-        int, Meta(ge=1, description="Connections and requests at once in an API process; beyond it, 503 at once.")
+        int, Meta(ge=1, description="Requests answered at once in an API process; beyond it, 503 at once.")
     ] = 1000
+    max_connections: Annotated[
+        int,
+        Meta(
+            ge=16,
+            description="Connections of clients to an API process, idle ones too; beyond it, 503. Bounded by `ulimit -n`.",  # noqa: E501
+        ),
+    ] = 20_000
+    backlog: Annotated[
+        int, Meta(ge=1, le=65535, description="Connections that the system keeps until they are taken up.")
+    ] = 2048
+    header_seconds: Annotated[
+        float, Meta(ge=0.1, le=3600, description="Time for a client to send a request's headers.")
+    ] = 10.0
+    body_seconds: Annotated[
+        float, Meta(ge=0.1, le=3600, description="Time for a client to send a body, beside what its size takes.")
+    ] = 20.0
+    write_seconds: Annotated[
+        float, Meta(ge=0.1, le=3600, description="Time for a client to read an answer, beside what its size takes.")
+    ] = 30.0
+    bytes_per_second: Annotated[
+        int, Meta(ge=1, description="Least rate of a body or an answer: how long its size may take.")
+    ] = 16_384
     keep_alive_seconds: Annotated[
         int, Meta(ge=1, description="Time that an idle connection of a client is kept; above that of a proxy in front.")
     ] = 75
@@ -121,9 +143,36 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     dead_device_days: Annotated[
         int, Meta(ge=0, le=3650, description="Time after which a device with a dead token is removed.")
     ] = 7
+    stale_device_days: Annotated[
+        int,
+        Meta(ge=0, le=3650, description="Time without a registration after which a device is removed; 0 keeps it."),
+    ] = 0
     outcome_days: Annotated[
         int, Meta(ge=1, le=3650, description="Time that finished pushes and their outcomes are kept.")
     ] = 30
+    stats_days: Annotated[int, Meta(ge=1, le=36500, description="Time that counts by hour and day are kept.")] = 400
+    stats_minute_days: Annotated[int, Meta(ge=1, le=3650, description="Time that counts by minute are kept.")] = 8
+    export_file: Annotated[
+        str, Meta(description="File that every outcome is appended to, on one host; docs/outcomes.md.")
+    ] = ""
+    export_file_bytes: Annotated[
+        int, Meta(ge=1 << 20, le=1 << 40, description="Size at which that file is put aside; also every day.")
+    ] = 1 << 28
+    export_clickhouse_url: Annotated[
+        str,
+        Meta(
+            description="Where every outcome is stored: `https://user:password@host:8443/database/table`.",
+            extra=_SECRET,
+        ),
+    ] = ""
+    export_from: Annotated[
+        Literal["now", "start"],
+        Meta(description="Where a new export begins: `now`, or at the `start` of what is kept."),
+    ] = "now"
+    private_hosts_allowed: Annotated[
+        str,
+        Meta(description="Private hosts that webhooks and Web Push may reach: `name:port`, `name`, `10.0.0.0/8`."),
+    ] = ""
 
     def __repr__(self) -> str:
         shown = {each.field: getattr(self, each.field) for each in DECLARED if not each.secret}
@@ -193,7 +242,7 @@ def _declared() -> Iterator[Declared]:
 def _shown(default: object) -> str:
     if isinstance(default, float):
         return f"`{default:g}`"
-    return f"`{default}`" if default else ""
+    return "" if default in ("", None) else f"`{default}`"
 
 
 DECLARED: tuple[Declared, ...] = tuple(_declared())

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
-import uvicorn
 from starlette.types import ASGIApp
 
 from delivery.queues.gate import Gate
@@ -19,6 +18,7 @@ from methods.method import Method
 from server.app import Limits, create_app
 from server.auth import KeyRing
 from server.dispatcher import Resources
+from server.door import Rules, Server
 from server.readiness import checks_of
 from storage import api_keys
 from storage.database import Database
@@ -41,14 +41,20 @@ async def served(
     limits: Limits | None = None,
     table: Mapping[str, Method] = TABLE,
     max_queue: int = 100_000,
+    *,
+    wait_seconds: float = 10.0,
+    fail_fast: bool = False,
 ) -> AsyncIterator[Served]:
     """Build the application over this database."""
     facts = ServerFacts(version="0.0.0", name="tests", started_at=time.time())
-    async with Database(database_url) as database, Hints(database) as hints:
+    async with (
+        Database(database_url, wait_seconds=wait_seconds, fail_fast=fail_fast) as database,
+        Hints(database) as hints,
+    ):
         key = await api_keys.create(database, "tests")
         limited = await api_keys.create(database, "limited", ["device_list"])
-        async with KeyRing(database) as keys:
-            vault, gate = Vault(b"a secret key of the tests, 32 b."), Gate(database, max_queue)
+        async with KeyRing(database) as keys, Gate(database, max_queue) as gate:
+            vault = Vault(b"a secret key of the tests, 32 b.")
             resources = Resources(database, vault, hints, facts, gate)
             app = create_app(resources, keys, checks_of(database), limits=limits, table=table)
             yield Served(app, database, key, limited)
@@ -63,10 +69,9 @@ async def in_process(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[int]:
+async def listening(app: ASGIApp, rules: Rules | None = None) -> AsyncIterator[int]:
     """Serve the application as it is served in production; yields its port on loopback."""
-    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    server = Server(app, rules or Rules())
     # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it every answer waits 40 ms
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

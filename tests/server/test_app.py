@@ -10,6 +10,7 @@ from methods.context import Context
 from methods.errors import TooManyRequestsError
 from methods.method import Empty, NoParams, declare
 from server.app import Limits
+from server.door import Rules
 from tests.contract.serving import Served, in_process, listening, served
 
 _BATCH = b'{"method":"batch","params":{"commands":[]}}'
@@ -66,7 +67,8 @@ async def test_a_client_that_hangs_up_is_not_answered(database_url: str, caplog:
 
 
 async def test_a_client_that_never_ends_its_body_is_answered_408(database_url: str) -> None:
-    async with served(database_url, Limits(body_timeout_seconds=0.01)) as server, listening(server.app) as port:
+    rules = Rules(body_seconds=0.01)
+    async with served(database_url) as server, listening(server.app, rules) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"POST /api HTTP/1.1\r\nhost: a\r\nx-api-key: {server.key}\r\ncontent-length: 10\r\n\r\n"
         writer.write(head.encode() + b"{")

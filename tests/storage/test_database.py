@@ -8,9 +8,11 @@ import psycopg
 import pytest
 
 from storage import provision
-from storage.database import Database, DatabaseUnavailableError
+from storage.database import Database, DatabaseBusyError, DatabaseUnavailableError
+from tests.server.relay import relayed
 
 _INSERT = "insert into receipts (analytics_uid, status, device_id) values ('a', 'delivered', 'd')"
+_PATIENCE_SECONDS = 20.0
 _NOWHERE = "postgresql://nobody:hunter2@127.0.0.1:1/nothing"
 
 
@@ -93,3 +95,53 @@ async def test_a_url_that_is_none_is_told_without_repeating_it() -> None:
 
 async def test_reach_tells_the_version(database_url: str) -> None:
     assert await asyncio.to_thread(provision.reach, database_url) >= provision.OLDEST_VERSION
+
+
+async def test_a_call_that_waits_too_long_for_a_connection_is_told_that_all_are_in_use(database_url: str) -> None:
+    async with Database(database_url, max_connections=1, wait_seconds=0.02) as database:
+        async with database.connection():
+            with pytest.raises(DatabaseBusyError):
+                await database.values(b"select 1", {})
+        assert await database.values(b"select 1", {}) == [(1,)]
+
+
+async def test_no_more_calls_than_the_limit_wait_for_a_connection(database_url: str) -> None:
+    async with Database(database_url, max_connections=1, max_waiting=3) as database:
+        async with database.connection():
+            calls = [asyncio.create_task(database.values(b"select 1", {})) for _ in range(10)]
+            refused, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
+        found = await asyncio.gather(*calls, return_exceptions=True)
+    assert refused
+    assert [type(each) for each in found] == [list] * 3 + [DatabaseBusyError] * 7
+
+
+async def test_a_database_that_is_busy_is_not_taken_for_one_that_is_away(database_url: str) -> None:
+    async with Database(database_url, max_connections=1, wait_seconds=0.02, fail_fast=True) as database:
+        async with database.connection():
+            for _ in range(20):
+                with pytest.raises(DatabaseBusyError):
+                    await database.values(b"select 1", {})
+        assert not database.away
+
+
+async def test_a_cut_connection_alone_is_not_taken_for_a_database_that_is_away(database_url: str) -> None:
+    async with Database(database_url, fail_fast=True) as database:
+        with pytest.raises(DatabaseUnavailableError):
+            await database.values(b"select pg_terminate_backend(pg_backend_pid())", {})
+        assert await database.values(b"select 1", {}) == [(1,)]
+        assert not database.away
+
+
+async def test_a_database_that_was_away_is_used_again_without_one_failing_call(database_url: str) -> None:
+    async with relayed(database_url) as relay, Database(relay.url, wait_seconds=0.05, fail_fast=True) as database:
+        await relay.cut()
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not database.away:
+                with suppress(DatabaseUnavailableError):
+                    await database.values(b"select 1", {})
+            await relay.restore()
+            while database.away:
+                with pytest.raises(DatabaseUnavailableError, match="away"):
+                    await database.values(b"select 1", {})
+                await asyncio.sleep(0)
+        assert await database.values(b"select 1", {}) == [(1,)]
