@@ -4,7 +4,7 @@ When it is planned would be too early: between then and now lie retries, pauses 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from delivery.batches import Batch
 from delivery.contents import Limits
@@ -20,11 +20,19 @@ _OVER = Outcome(Kind.DROPPED, "RateLimited")
 _SPREAD_SECONDS = 1.0  # slots of one second share a batch when they come back
 
 
-class Admissions:
-    """Judges batches; what is admitted is on the record of the limits from then on."""
+Note = Callable[[Batch, Sequence[bool]], Awaitable[None]]
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+
+class Admissions:
+    """Judges batches; what is admitted is on the record of the limits from then on.
+
+    `note` writes down with the batch whom its limits have let pass: they are not asked again, whatever comes between
+    that and sending. Between the two lies a moment in which a crash makes a limit stricter, never looser.
+    """
+
+    def __init__(self, database: Database, note: Note, clock: Callable[[], float] = time.time) -> None:
         self._database = database
+        self._note = note
         self._clock = clock
 
     async def judge(self, batch: Batch, limits: Limits) -> Mapping[int, Outcome]:
@@ -33,17 +41,21 @@ class Admissions:
         outside = _outside(limits, batch, now)
         if outside is not None:
             return dict.fromkeys(range(len(batch.tokens)), outside)
-        # a limit counts pushes, not attempts: who was tried before has been admitted
-        if limits.rate is None or batch.attempt > 1:
-            return {}
         rate = limits.rate
-        asked = [Admission(_key(batch, position, rate.key)) for position in range(len(batch.tokens))]
+        passed = list(batch.admitted or [False] * len(batch.tokens))
+        asking = [position for position, admitted in enumerate(passed) if not admitted]
+        if rate is None or not asking:
+            return {}
+        asked = [Admission(_key(batch, position, rate.key)) for position in asking]
         verdicts = await storage.admit(self._database, asked, rate.policies, now, drop=rate.drop)
-        return {
-            position: _OVER if rate.drop else _held("RateLimited", verdict.at)
-            for position, verdict in enumerate(verdicts)
-            if not verdict.admitted
-        }
+        blocked = {}
+        for position, verdict in zip(asking, verdicts, strict=True):
+            passed[position] = verdict.admitted
+            if not verdict.admitted:
+                blocked[position] = _OVER if rate.drop else _held("RateLimited", verdict.at)
+        if len(blocked) < len(asking):
+            await self._note(batch, passed)
+        return blocked
 
 
 def _outside(limits: Limits, batch: Batch, now: float) -> Outcome | None:

@@ -13,6 +13,7 @@ class Attributes(msgspec.Struct):
 
     id: str = ""
     user: str = ""
+    account: str = ""
     meta: dict[str, str] | None = None
 
 
@@ -46,6 +47,7 @@ class Batch:
     locale: str = ""
     device_ids: list[str] | None = None
     attributes: list[Attributes] | None = None
+    admitted: list[bool] | None = None  # whom the push's rate limits have let pass already
 
     def device_id(self, position: int) -> str:
         """The device at this place; '' where it is not known, or the push does not ask for it."""

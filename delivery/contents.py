@@ -1,14 +1,16 @@
 """What a push says and when it may, read from its request once, and compiled for each provider that needs it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from delivery.rates import RateLimit, parse_rate_limit
+from delivery.rates import RateError, RateLimit, parse_rate_limit, render_key
 from delivery.rendering import build, neutral
 from delivery.rendering.build import Defaults
 from delivery.rendering.locales import Localizations
+from delivery.rendering.neutral_apns import MAX_TTL_SECONDS
 from delivery.rendering.templates import Template, TemplateError, Values, compile_payload
 from delivery.windows import Window, parse_window
 
@@ -16,12 +18,14 @@ _NOW_OR_NEVER_SECONDS = 30
 """How long a push with ttl 0 is tried: the provider keeps it no longer than it takes, and neither do we."""
 
 _PLAIN = Defaults()
+_VARIABLE = re.compile(r"\{\{|#\{|device\.")
 _NEEDS = {
     "device.id": "device",
     "device.user": "user",
     "device.meta": "meta",
     "l10n": "locale",
     "receipt_token": "device",
+    "push.account": "account",
 }
 _UNIFORM = frozenset({"l10n", "push.uid", "vars"})
 """What is the same for all recipients of a batch."""
@@ -30,7 +34,7 @@ _UNIFORM = frozenset({"l10n", "push.uid", "vars"})
 class Translations(msgspec.Struct):
     """What the names of `l10n` say in one locale."""
 
-    translations: dict[str, str] = {}
+    translations: dict[str, str] | None = None
 
 
 class RatePolicy(msgspec.Struct):
@@ -94,6 +98,8 @@ def limits_of(strategy: LimitStrategy | None) -> Limits | None:
         rate = strategy.rate_limit
         policies = [(policy.rate, policy.interval_ms) for policy in rate.policies]
         limits.rate = parse_rate_limit(rate.key, policies, drop=bool(rate.drop_if_rate_limited))
+        if _VARIABLE.search(render_key(limits.rate.key, "", "")):  # else all recipients would share one limit
+            raise RateError("device.id and device.user are the only variables here", "key")
     return limits
 
 
@@ -107,8 +113,8 @@ class Content:
         self._uid = uid
         self.templated = bool(request.use_templating or request.localizations)
         given = request.localizations or {}
-        self.translated = frozenset(name for each in given.values() for name in each.translations)
-        self._localizations = Localizations({locale: each.translations for locale, each in given.items()})
+        self.translated = frozenset(name for each in given.values() for name in each.translations or ())
+        self._localizations = Localizations({locale: each.translations or {} for locale, each in given.items()})
         self.limits = limits_of(request.limit_strategy)
         self._templates: dict[tuple[str, Defaults], Template | None] = {}
 
@@ -123,7 +129,11 @@ class Content:
     def says_something_to(self, provider: str) -> bool:
         """Whether devices of this provider get something."""
         own = self._own.get(provider)
-        return self._neutral is not None or (own is not None and bytes(own) != b"null")
+        if own is not None and bytes(own) != b"null":
+            return True
+        # what is left when another provider's object holds all there is to say, as {"ttl": 60, "apns": {…}}, is nothing
+        fields = self._neutral
+        return fields is not None and bool(fields.background or fields.data or not fields.is_silent)
 
     def template(self, provider: str, defaults: Defaults, expire_at: float | None) -> Template | None:
         """The member of the notification for a provider, compiled; None when there is none.
@@ -143,11 +153,19 @@ class Content:
     def source(self, provider: str, defaults: Defaults = _PLAIN, expire_at: float | None = None) -> bytes | None:
         """The member of the notification for a provider before anything is rendered; raises PayloadError."""
         own = self._own.get(provider)
-        sent_at = (expire_at or 0.0) - (self.ttl or 0)
+        sent_at = max(0.0, (expire_at or 0.0) - min(self.ttl or 0, MAX_TTL_SECONDS))
         given = None if own is None else bytes(own)
         return build.build(provider, self._neutral, given, sent_at=sent_at, options=defaults)
 
-    def values(self, locale: str, device_id: str, user: str, meta: Mapping[str, str] | None, receipt: str) -> Values:
+    def values(
+        self,
+        locale: str,
+        device_id: str = "",
+        user: str = "",
+        meta: Mapping[str, str] | None = None,
+        receipt: str = "",
+        account: str = "",
+    ) -> Values:
         """What the templates can say to a recipient."""
         return Values(
             device_id=device_id,
@@ -156,6 +174,7 @@ class Content:
             l10n=self._localizations.resolve(locale),
             push_uid=self._uid,
             receipt_token=receipt,
+            push_account=account,
         )
 
 
@@ -164,14 +183,17 @@ def is_uniform(template: Template) -> bool:
     return template.needs <= _UNIFORM
 
 
-def needs_of(templates: Sequence[Template], limits: Limits | None) -> list[str]:
-    """What batches must say of their recipients for these templates and limits: some of storage.pushes.NEEDS."""
+def needs_of(templates: Sequence[Template], limits: Limits | None, *, voip: bool = False) -> list[str]:
+    """What batches must say of their recipients for these templates and limits: some of storage.pushes.NEEDS.
+
+    `voip`: APNs gets a call, which goes to the token for calls.
+    """
     needs = {_NEEDS[name] for template in templates for name in template.needs if name in _NEEDS}
     if limits is not None and limits.window is not None:
         needs.add("timezone")
     if limits is not None and limits.rate is not None:
         needs |= {"device", "user"} if "user" in limits.rate.key else {"device"}
-    return sorted(needs)
+    return sorted(needs | {"voip"} if voip else needs)
 
 
 def expiry(ttl: int | None, expire_at: float | None, send_at: float) -> float | None:
@@ -183,14 +205,22 @@ def expiry(ttl: int | None, expire_at: float | None, send_at: float) -> float | 
 
 
 _HEADERS_OF = {"apns": "headers", "webpush": "headers"}
+_DECIDING = ("apns-topic", "apns-push-type")
+"""By which batches are cut and payloads are checked, before anything is rendered."""
 
 
 def check_headers(provider: str, template: Template, member: Any) -> None:
-    """Refuse templates that make a header differ between the recipients of a batch: they share one head."""
+    """Refuse templates in headers that say what kind of push it is, and those that make a header differ in a batch.
+
+    The recipients of a batch share one head.
+    """
     name = _HEADERS_OF.get(provider)
     headers = member.get(name) if name and isinstance(member, dict) else None
     if headers is None:
         return
     path = f"notification.{provider}.{name}"
+    for field, value in headers.items() if isinstance(headers, dict) else ():
+        if field.lower() in _DECIDING and isinstance(value, str) and "{{" in value:
+            raise TemplateError("this header cannot be a template: it says how the push is sent", f"{path}.{field}")
     if not is_uniform(compile_payload(msgspec.json.encode(headers), path)):
         raise TemplateError("a header cannot differ from device to device: only l10n and push.uid can be in it", path)

@@ -92,7 +92,7 @@ class Messages:
         return push
 
     def _shared(self, push: _Push, batch: Batch, provider: Provider, template: Template) -> Message:
-        values = push.content.values(batch.locale, "", "", None, "") if template.needs else None
+        values = push.content.values(batch.locale) if template.needs else None
         key = (provider, batch.environment, batch.target, batch.scope, values and template.key(values))
         message = push.messages.get(key)
         if message is None:
@@ -123,8 +123,9 @@ class Messages:
         receipt = ""
         if device_id and "receipt_token" in template.needs:
             receipt = self._receipts.token(push.analytics_uid, device_id)
-        user, meta = (known.user, known.meta) if known is not None else ("", None)
-        return push.content.values(batch.locale, device_id, user, meta, receipt)
+        if known is None:
+            return push.content.values(batch.locale, device_id, receipt=receipt)
+        return push.content.values(batch.locale, device_id, known.user, known.meta, receipt, known.account)
 
 
 def _prepared(provider: Provider, batch: Batch, template: Template, values: Values) -> "Message | Outcome":

@@ -70,11 +70,15 @@ class Audience(Chosen, omit_defaults=True):
 
 
 class PlannerOptions(msgspec.Struct, frozen=True):
-    """`ahead_batches`: how many batches of one push may wait in the queue before its planning pauses."""
+    """`ahead_batches`: how many batches of one push and provider may be ahead of the senders before planning pauses.
+
+    `most_batches` of a push wait in the queue at the most, those of paused providers and those for later included.
+    """
 
     page_size: int = 10_000
     batch_size: int = 500
     ahead_batches: int = 2000
+    most_batches: int = 20_000
     poll_seconds: float = 1.0
 
 
@@ -106,7 +110,7 @@ class Planner:
     async def plan_page(self) -> bool:
         """Plan one page of the push whose turn it is; False when there is nothing to plan now."""
         async with self._database.transaction() as connection:
-            push = await pushes.next_to_plan(connection, self._options.ahead_batches)
+            push = await pushes.next_to_plan(connection, self._options.ahead_batches, self._options.most_batches)
             if push is None:
                 return False
             state = await self._plan(connection, push)

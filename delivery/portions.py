@@ -1,7 +1,7 @@
 """A part of a batch that is sent by itself, while the rest has come to its end or goes back to the queue."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from delivery.batches import Batch, Results
@@ -10,11 +10,11 @@ Item = TypeVar("Item")
 
 
 def portion(
-    batch: Batch, positions: Sequence[int], results: Results, done: Callable[[Results], None] | None = None
+    batch: Batch, positions: Sequence[int], results: Results, *, admitted: bool = False
 ) -> tuple[Batch, Results]:
     """These recipients of a batch as a batch of their own, and results that become the whole batch's when complete.
 
-    `done` is called with the portion's results after they were passed on. One portion at a time: message ids that
+    `admitted` says that a rate limit has counted them, whatever comes of them. One portion at a time: message ids that
     follow from batch, attempt and position would come twice.
     """
     part = dataclasses.replace(
@@ -22,6 +22,7 @@ def portion(
         tokens=[batch.tokens[position] for position in positions],
         device_ids=_chosen(batch.device_ids, positions),
         attributes=_chosen(batch.attributes, positions),
+        admitted=_chosen(batch.admitted, positions),
     )
 
     def pass_on(found: Results) -> None:
@@ -30,9 +31,8 @@ def portion(
             if message_id is not None:
                 results.accepted(position, message_id)
             else:
-                results.settled(position, found.exceptions[place])
-        if done is not None:
-            done(found)
+                outcome = found.exceptions[place]
+                results.settled(position, dataclasses.replace(outcome, admitted=True) if admitted else outcome)
 
     return part, Results(part, pass_on)
 

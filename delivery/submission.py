@@ -3,13 +3,13 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from delivery.admission import Admissions
 from delivery.batches import Batch, Results
 from delivery.contents import Limits
 from delivery.endings import RELEASED, settle_all
-from delivery.messages import Messages, UnknownPushError
+from delivery.messages import Messages, Rendered, UnknownPushError
 from delivery.outcomes import Outcome
 from delivery.portions import portion
 from delivery.providers.contract import Attempt
@@ -49,10 +49,6 @@ class Submission:
     def submit(self, entry: InFlight) -> None:
         """Send a batch, at once or when its limits have been judged."""
         batch, results = entry.batch, entry.results
-        if entry.probe and len(batch.tokens) > 1:  # one recipient is enough to try a paused credential with
-            batch, results = portion(batch, [0], entry.results)
-            for position in range(1, len(entry.batch.tokens)):
-                entry.results.settled(position, RELEASED)
         try:
             limits = self._messages.content(batch.push_id).limits
         except UnknownPushError:
@@ -72,12 +68,12 @@ class Submission:
             _LOG.warning("limits wait for the database", extra={"batch": batch.id, "error": str(error)})
             settle_all(results, RELEASED)
             return
-        if not blocked:
+        if not blocked and limits.rate is None:
             self._send(entry, batch, results)
             return
         free = [position for position in range(len(batch.tokens)) if position not in blocked]
         if free:
-            self._send(entry, *portion(batch, free, results))
+            self._send(entry, *portion(batch, free, results, admitted=limits.rate is not None))
         for position, outcome in blocked.items():
             results.settled(position, outcome)
 
@@ -95,10 +91,30 @@ class Submission:
             reasons = sorted({outcome.reason for outcome in rendered.failed.values()})
             facts = {"push_id": batch.push_id, "reasons": reasons, "recipients": len(rendered.failed)}
             _LOG.warning("a push could not be rendered", extra=facts)
-        part, found = batch, results
-        if rendered.failed and rendered.positions:
-            part, found = portion(batch, rendered.positions, results)
         if rendered.message is not None:
-            entry.attempt = provider.submit(part, rendered.message, found, rendered.each)
+            chosen = _chosen(entry, rendered)
+            part, found = (batch, results) if chosen is None else portion(batch, chosen, results)
+            each = rendered.each and rendered.each[: len(part.tokens)]
+            entry.attempt = provider.submit(part, rendered.message, found, each)
+            for position in _left_out(entry, rendered, chosen, len(batch.tokens)):
+                results.settled(position, RELEASED)
         for position, outcome in rendered.failed.items():
             results.settled(position, outcome)
+
+
+def _chosen(entry: InFlight, rendered: Rendered) -> list[int] | None:
+    """The recipients to send to, None for the whole batch.
+
+    One is enough to try a paused credential with: the first that may have the push and that it can be rendered for, so
+    that a batch of which nobody may is done with by one probe.
+    """
+    if entry.probe:
+        return [0] if rendered.positions is None else rendered.positions[:1]
+    return rendered.positions if rendered.failed else None
+
+
+def _left_out(entry: InFlight, rendered: Rendered, chosen: list[int] | None, recipients: int) -> Iterable[int]:
+    """Those that a probe gives back."""
+    if not entry.probe or chosen is None:
+        return ()
+    return sorted(set(range(recipients)) - set(chosen) - rendered.failed.keys())

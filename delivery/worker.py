@@ -11,6 +11,7 @@ import msgspec
 
 from delivery.admission import Admissions
 from delivery.messages import Messages
+from delivery.outflow import Outflow, OutflowOptions
 from delivery.planner import Planner, PlannerOptions
 from delivery.providers.registry import Registry
 from delivery.pump import Pump
@@ -38,6 +39,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     shutdown_seconds: float = 20.0
     refresh_seconds: float = 15.0
     retention: upkeep.Retention = upkeep.Retention()
+    outflow: OutflowOptions = OutflowOptions()
 
 
 class Worker:
@@ -75,7 +77,7 @@ class Worker:
                 settler,
                 self._options.sender,
                 messages,
-                Admissions(self._database, self._clock),
+                Admissions(self._database, claims.note_admitted, self._clock),
                 self._refresh.set,
             )
 
@@ -89,6 +91,7 @@ class Worker:
                     planner.run(),
                     sender.run(),
                     Pump(claims, work).run(),
+                    Outflow(self._database, self._vault, self._options.outflow).run(),
                     self._listen(planner, sender),
                     self._refresh_credentials(registry, sender),
                     self._upkeep(),

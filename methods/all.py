@@ -2,6 +2,7 @@
 
 from methods import (
     device_record,
+    device_sync,
     devices,
     explain,
     providers,
@@ -9,23 +10,32 @@ from methods import (
     receipts,
     sending,
     server,
+    stats,
     stopping,
     subscriptions,
     topics,
+    user_removal,
+    users,
+    webhooks,
 )
 from methods.table import table_of
 
 MODULES = (
     devices,
+    device_sync,
     device_record,
     explain,
     topics,
     subscriptions,
+    users,
+    user_removal,
     providers,
     sending,
     stopping,
     pushes,
     receipts,
+    stats,
+    webhooks,
     server,
 )
 TABLE = table_of(MODULES)

@@ -10,10 +10,14 @@ from storage.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the name of the API key, and the methods it may call (none named: all)."""
+    """Who calls: the name of the API key, and the methods it may call (none named: all).
+
+    `reports`: an app without a key, which may report what its receipt token is for and nothing else.
+    """
 
     key_name: str = ""
     methods: frozenset[str] = frozenset()
+    reports: bool = False
 
     def may_call(self, method: str) -> bool:
         """Whether this key may call a method; `batch` always, because its commands are judged one by one."""

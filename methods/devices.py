@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from methods.aliases import Provider, provider_names
 from methods.context import Context
 from methods.errors import BadRequestError
 from methods.filters import (
@@ -32,6 +33,7 @@ class Device(Result):
     platform: ios, android or web
     token: its token; for Web Push the endpoint of the subscription
     user: the user it belongs to
+    accounts: further users that are logged in on it, who came first at first
     created_at: when it was registered first, Unix seconds
     updated_at: when it was registered or updated last, Unix seconds
     meta: what the application keeps with it
@@ -41,11 +43,13 @@ class Device(Result):
     webpush_keys: the keys of the Web Push subscription, `p256dh` and `auth` in base64url
     provider_id: the named credential it is reached with
     environment: production or sandbox; left out where the credential decides
-    token_kind: `fid` when the token is a Firebase installation id
-    voip_token: its token for VoIP pushes
+    token_kind: `fid` when the token is a Firebase installation id, `voip` when it is a VoIP token and the only one
+    voip_token: its token for VoIP pushes, beside `token`
     app_version: the version of the application on it
     state: active, failing or dead; a dead one gets no pushes until it is registered again
     failing_reason: what the provider said of it last, when it is not active
+    voip_state: the state of its VoIP token, where that is not active and stands beside another
+    voip_failing_reason: what the provider said of its VoIP token last
     """
 
     id: str = ""
@@ -53,6 +57,7 @@ class Device(Result):
     platform: str = ""
     token: str = ""
     user: str = ""
+    accounts: list[str] = field(default_factory=list)
     created_at: int = 0
     updated_at: int = 0
     meta: dict[str, str] = field(default_factory=dict)
@@ -67,13 +72,15 @@ class Device(Result):
     app_version: str = ""
     state: str = ""
     failing_reason: str = ""
+    voip_state: str = ""
+    voip_failing_reason: str = ""
 
     def __repr__(self) -> str:
         return f"Device(id={self.id!r})"
 
 
 def device_of(facts: DeviceFacts) -> Device:
-    """Return a stored device as the API shows it, without meta, topics and keys."""
+    """Return a stored device as the API shows it, without accounts, meta, topics and keys."""
     return Device(
         id=facts.id,
         provider=facts.provider,
@@ -87,7 +94,7 @@ def device_of(facts: DeviceFacts) -> Device:
         provider_id=facts.provider_id,
         environment=facts.environment,
         token_kind="" if facts.token_kind == "token" else facts.token_kind,
-        voip_token=facts.voip_token,
+        voip_token="" if facts.token_kind == "voip" else facts.voip_token,
         app_version=facts.app_version,
         state=facts.state,
         failing_reason=facts.failing_reason,
@@ -97,6 +104,9 @@ def device_of(facts: DeviceFacts) -> Device:
 def whole_device(row: DeviceRow, *, meta: bool = True, topics: bool = True, webpush_keys: bool = False) -> Device:
     """Return a stored device as the API shows it, with those of its larger parts that are asked for."""
     device = device_of(row)
+    device.accounts = row.accounts
+    device.voip_state = "" if row.voip_state == "active" else row.voip_state
+    device.voip_failing_reason = row.voip_failing_reason
     device.meta = row.meta if meta else {}
     device.topics = row.topics if topics else []
     device.webpush_keys = (row.webpush_keys or {}) if webpush_keys else {}
@@ -122,6 +132,11 @@ async def device_register(ctx: Context, params: DeviceRegisterParams) -> DeviceR
     that id when it does not exist any more; another device that has the token is removed, since a token is one
     installation. Topics become those given, those of the user, and those of everyone (user_topic_update). A device
     that was found dead is active again.
+
+    An APNs device may have a VoIP token beside its token, or a VoIP token alone (`token_kind` `voip`): VoIP pushes go
+    to that one, all others to the token. Whoever had the VoIP token loses it. Names of providers and platforms that
+    other systems use are taken for what they say: `apns_internal_voip` is apns, sandbox, a VoIP token; results answer
+    with ours. 107 when they contradict each other or what is given beside them.
 
     107 for a malformed id, token, time zone or locale. APNs tokens are hexadecimal and kept in lower case. A Web Push
     subscription must have an https endpoint on a known push service, and sound keys.
@@ -153,19 +168,25 @@ class DeviceRemoveParams(Params):
 
     ids: ids of devices
     users: users whose devices to remove
-    tokens: tokens of devices, as the provider gave them
+    tokens: tokens of devices, as the provider gave them, VoIP tokens too
+    providers: narrows the others to devices of these providers; `apns_voip` and `apns_internal_voip` to VoIP tokens
     """
 
     ids: Ids | None = None
     users: Users | None = None
     tokens: Tokens | None = None
+    providers: Annotated[list[Provider], Meta(max_length=100)] | None = None
 
 
 async def device_remove(ctx: Context, params: DeviceRemoveParams) -> Empty:
     """Remove devices, and their topics with them.
 
     The lists narrow each other: with `ids` and `users`, only devices of those ids that belong to those users. Ids,
-    users and tokens that nobody knows are silently fine. 107 when no list is given or all are empty.
+    users and tokens that nobody knows are silently fine. 107 when no list is given or all are empty; `providers` do not
+    stand alone.
+
+    A device on which others are logged in than the `users` given is not removed: those users are taken off it. One of
+    which the VoIP token alone is named, and that has another token, is not removed either, but loses that one.
     """
     if not (params.ids or params.users or params.tokens):
         raise BadRequestError("say which devices: ids, users or tokens", path="ids")
@@ -174,6 +195,7 @@ async def device_remove(ctx: Context, params: DeviceRemoveParams) -> Empty:
         ids=known_form(params.ids) if params.ids else None,
         users=params.users or None,
         tokens=token_forms(params.tokens),
+        providers=provider_names(params.providers),
     )
     return Empty()
 

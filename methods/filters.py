@@ -1,16 +1,14 @@
 """Which devices a call is about: the filter that device_list and send_push_notification share."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
+from methods.aliases import Platform, Provider, platform_names, provider_names
 from methods.errors import BadRequestError, NotAvailableError
 from methods.method import Params
 from methods.tokens import stored_forms
 from storage.ids import as_id, known_form
-
-Provider = Literal["fcm", "apns", "hms", "webpush", "webhook"]
-Platform = Literal["ios", "android", "web", "apns"]  # `apns` is how the 2023 draft says ios
 
 # 255 characters are at most 1,020 bytes: two of them fit into one B-tree entry (2,704 bytes).
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -30,11 +28,12 @@ class DeviceFilter(Params):
     """Any-of inside a list, and across lists; a list that is absent or empty does not restrict.
 
     ids: ids of devices; a malformed one names nothing
-    users: users; "" stands for devices without a user
+    users: users, any of which is logged in on the device; "" stands for devices without a user
     topics: topics, any of which the device has
-    providers: providers of the devices
+    providers: providers of the devices; `gcm` is another word for fcm. Parts of apns are `apns_internal` (registered
+        for the sandbox), `apns_voip` (with a VoIP token) and `apns_internal_voip` (both)
     platforms: platforms of the devices; `apns` is another word for ios
-    tokens: tokens as the provider gave them; for Web Push the endpoint or the whole subscription
+    tokens: tokens as the provider gave them, VoIP tokens too; for Web Push the endpoint or the whole subscription
     provider_ids: named credentials; "" stands for the provider's default one
     locales: locales, letter for letter
     condition: a condition over topics; not available yet
@@ -67,22 +66,12 @@ def filter_params(chosen: DeviceFilter | None) -> dict[str, object]:
         "ids": known_form(chosen.ids) if chosen.ids else None,
         "users": chosen.users or None,
         "topics": chosen.topics or None,
-        "providers": chosen.providers or None,
+        "providers": provider_names(chosen.providers),
         "platforms": platform_names(chosen.platforms),
         "tokens": token_forms(chosen.tokens),
         "provider_ids": chosen.provider_ids or None,
         "locales": chosen.locales or None,
     }
-
-
-def platform_name(platform: str) -> str:
-    """Return the platform's name in storage: what the draft calls `apns` is `ios`."""
-    return "ios" if platform == "apns" else platform
-
-
-def platform_names(platforms: list[Platform] | None) -> list[str] | None:
-    """Return the names in storage of a list of platforms, None where all are meant."""
-    return [platform_name(platform) for platform in platforms] if platforms else None
 
 
 def token_forms(tokens: list[str] | None) -> list[str] | None:

@@ -1,5 +1,6 @@
 """What a push says: neutral fields, payloads for providers, templates in them; checked before the push is taken."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -9,16 +10,19 @@ from msgspec import Meta
 from delivery.contents import Content, PushRequest, check_headers, needs_of
 from delivery.providers.contract import Defaults, PayloadError
 from delivery.providers.credentials import LATER
-from delivery.providers.payloads import check, explicit_topic
+from delivery.providers.payloads import check, explicit_topic, is_voip
 from delivery.rates import RateError
 from delivery.rendering import neutral
 from delivery.rendering.neutral import MAX_BADGE, NeutralError, Sound
-from delivery.rendering.templates import Template, TemplateError
+from delivery.rendering.templates import Template, TemplateError, compile_payload
 from delivery.windows import WindowError
 from methods.errors import BadRequestError, NotAvailableError
 from methods.method import Params
 
+UnixTime = Annotated[int, Meta(ge=0, le=253_402_300_799)]
+
 _ABSENT = msgspec.Raw(b"null")
+_LONGEST_TTL_SECONDS = 3_155_760_000  # a hundred years
 
 
 class Notification(Params):
@@ -64,7 +68,7 @@ class Notification(Params):
     category: str | None = None
     thread_id: str | None = None
     collapse_key: str | None = None
-    ttl: Annotated[int, Meta(ge=0)] | None = None
+    ttl: Annotated[int, Meta(ge=0, le=_LONGEST_TTL_SECONDS)] | None = None
     priority: Literal["high", "normal"] | None = None
     background: bool | None = None
     mutable: bool | None = None
@@ -73,13 +77,15 @@ class Notification(Params):
     hms: msgspec.Raw = _ABSENT
     webpush: msgspec.Raw = _ABSENT
     webhook: msgspec.Raw = _ABSENT
-    expire_at: int | None = None
+    expire_at: UnixTime | None = None
     template: msgspec.Raw = _ABSENT
 
 
 PROVIDERS = ("fcm", "apns", "hms", "webpush", "webhook")
 _REQUEST = msgspec.json.Decoder(PushRequest)
 _TARGETS_WITHOUT_DEVICES = ("topic", "condition")
+_RULED_STRING = re.compile(r".*\.(?:headers\.[^.]+|android\.(?:ttl|priority)|fcm_options\.analytics_label)")
+"""Where providers have rules for what a string says, which can be said of a template only when it is rendered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +104,12 @@ class Payloads:
 
 
 def payloads_of(
-    notification: Notification, body: bytes, target: str, *, made: bool, use_meta: bool = False
+    notification: Notification, body: bytes, target: str, *, made: bool, use_meta: bool = False, provider: str = ""
 ) -> Payloads:
     """Check what a push says as far as it can be done without a credential.
 
-    `body` is the request as it came, `made` whether it has templates or limits, so that more than its bytes counts.
+    `body` is the request as it came, `made` whether it has templates or limits, so that more than its bytes counts,
+    `provider` that of raw recipients: what is only built for others is not looked at.
     Raises BadRequestError for what a provider would certainly refuse (type, size, reserved keys), for templates that
     can never be rendered, and when there is nothing to send; NotAvailableError when only later versions could send it.
     """
@@ -110,6 +117,7 @@ def payloads_of(
         raise NotAvailableError("named templates are not available in this version", path="notification.template")
     own = [name for name in PROVIDERS if not _absent(getattr(notification, name))]
     topic = explicit_topic(bytes(notification.apns)) if "apns" in own else ""
+    voip = "apns" in own and is_voip(bytes(notification.apns))
     try:
         if not made and not _has_neutral(notification):
             if not own:
@@ -117,9 +125,9 @@ def payloads_of(
                 raise BadRequestError(detail, path="notification")
             for name in own:
                 check(name, bytes(getattr(notification, name)), target)
-            payloads = Payloads(own, topic)
+            payloads = Payloads(own, topic, ["voip"] if voip else [])
         else:
-            payloads = _made(body, own, topic, target, use_meta=use_meta)
+            payloads = _made(body, own, topic, target, use_meta=use_meta, provider=provider, voip=voip)
     except (PayloadError, NeutralError, TemplateError) as error:
         raise BadRequestError(error.detail, path=error.path) from None
     if all(name in LATER for name in payloads.providers):
@@ -128,7 +136,9 @@ def payloads_of(
     return payloads
 
 
-def _made(body: bytes, own: list[str], topic: str, target: str, *, use_meta: bool) -> Payloads:
+def _made(
+    body: bytes, own: list[str], topic: str, target: str, *, use_meta: bool, provider: str, voip: bool
+) -> Payloads:
     """Build and compile the payloads as sending will do."""
     request = _REQUEST.decode(body)
     fields = neutral.read(request.notification)
@@ -145,27 +155,51 @@ def _made(body: bytes, own: list[str], topic: str, target: str, *, use_meta: boo
     providers = [name for name in PROVIDERS if content.says_something_to(name)]
     if not providers:
         raise BadRequestError("there is nothing to send: give title, body or a payload", path="notification")
-    templates = [_checked(content, name, target) for name in providers]
-    needs = needs_of(templates, content.limits)
+    if content.templated:  # here, where an error can name the field that was given
+        given = {name: raw for name, raw in request.notification.items() if name in _NEUTRAL}
+        compile_payload(msgspec.json.encode(given), "notification")
+    templates = [_checked(content, name, target) for name in providers if provider in ("", name) or name in own]
+    needs = needs_of(templates, content.limits, voip=voip)
     _check_needs(content, templates, needs, target, use_meta=use_meta)
     return Payloads(providers, topic, needs, content.ttl, content)
 
 
 def _checked(content: Content, provider: str, target: str) -> Template:
-    """A provider's payload, compiled; what is in it as it stands is checked, what is rendered later cannot be."""
+    """A provider's payload, compiled, and checked except for what is rendered later."""
     template = content.template(provider, Defaults(), None)
     if template is None:
         raise BadRequestError("there is nothing to send", path=f"notification.{provider}")
     if template.static:
-        check(provider, template.render(content.values("", "", "", None, "")), target)
-    elif provider in ("apns", "webpush"):
-        check_headers(provider, template, msgspec.json.decode(content.source(provider) or b"{}"))
+        check(provider, template.render(content.values("")), target)
+    else:
+        member = msgspec.json.decode(content.source(provider) or b"{}")
+        check_headers(provider, template, member)
+        _check_outline(provider, template, member, target)
     return template
+
+
+def _check_outline(provider: str, template: Template, member: Any, target: str) -> None:
+    """Check a payload with nothing in place of its expressions; no rendering is shorter."""
+    try:
+        check(provider, template.outline, target)
+    except PayloadError as error:
+        if not (_RULED_STRING.fullmatch(error.path) and _is_template(member, error.path)):
+            raise
+
+
+def _is_template(member: Any, path: str) -> bool:
+    """Whether the string at `path`, below the provider's member, holds a template. Header names have any case."""
+    for step in path.split(".")[2:]:
+        names = {name.lower(): name for name in member} if isinstance(member, dict) else {}
+        member = member[names[step.lower()]] if step.lower() in names else None
+    return isinstance(member, str) and "{{" in member
 
 
 def _check_needs(content: Content, templates: list[Template], needs: list[str], target: str, *, use_meta: bool) -> None:
     if "meta" in needs and not use_meta:
         raise BadRequestError("templates read device.meta: say use_meta as well", path="use_meta")
+    if any("vars" in template.needs for template in templates):
+        raise BadRequestError("only a named template has vars", path="notification")
     if target in _TARGETS_WITHOUT_DEVICES and (needs or content.limits is not None):
         detail = "FCM sends to its topics and conditions by itself: no limits, and nothing about a device in templates"
         raise BadRequestError(detail, path="recipient")

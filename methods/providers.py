@@ -49,6 +49,8 @@ class ProviderItem(Result, kw_only=True):
     quota_per_minute: int = 0
     ramp_up_seconds: int = 0
     gone_percent: int = 0
+    outcome_url: str = ""
+    outcome_kinds: list[str] = msgspec.field(default_factory=list)
     bundle_id: str = ""
     key_id: str = ""
     team_id: str = ""
@@ -62,6 +64,11 @@ class ProviderItem(Result, kw_only=True):
     include_notification: bool = False
     created_at: int = 0
     updated_at: int = 0
+
+
+class _Told(msgspec.Struct):
+    outcome_url: str = ""
+    outcome_kinds: list[str] = []
 
 
 class ProviderListResult(Result):
@@ -172,6 +179,8 @@ def _item(row: CredentialRow) -> ProviderItem:
     )
     kind: type[ApnsSettings] | type[FcmSettings] = ApnsSettings if row.provider == "apns" else FcmSettings
     settings = msgspec.json.decode(row.settings, type=kind)
+    told = msgspec.json.decode(row.settings, type=_Told)
+    item.outcome_url, item.outcome_kinds = told.outcome_url, told.outcome_kinds
     for name in settings.__struct_fields__:
         if name != "way":
             setattr(item, name, getattr(settings, name))

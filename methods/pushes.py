@@ -14,7 +14,6 @@ from storage.ids import as_id
 from storage.pushes import LANES
 
 State = Literal["scheduled", "planning", "sending", "paused", "done", "cancelled"]
-_ENDED = ("done", "cancelled")
 
 
 class Ledger(msgspec.Struct):
@@ -198,7 +197,7 @@ async def push_status(ctx: Context, params: PushUidParams) -> PushStatusResult:
     state = _state(row.state, waiting=row.waiting)
     return PushStatusResult(
         uid=row.uid,
-        state="paused" if (row.paused_at and state not in _ENDED) or (paused and state == "sending") else state,
+        state="paused" if row.paused_at or (paused and state == "sending") else state,
         priority=LANES[row.lane],
         ledger=total,
         analytics_uid=row.analytics_uid,
@@ -232,7 +231,7 @@ async def push_list(ctx: Context, params: PushListParams) -> PushListResult:
     items = [
         PushItem(
             uid=row.uid,
-            state="paused" if row.paused and row.state not in _ENDED else _state(row.state, waiting=row.waiting),
+            state="paused" if row.paused else _state(row.state, waiting=row.waiting),
             priority=LANES[row.lane],
             accepted_at=row.accepted_at,
             send_at=row.send_at,

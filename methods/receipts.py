@@ -42,6 +42,8 @@ async def update_push_status(ctx: Context, params: UpdatePushStatusParams) -> Em
 def _reported(ctx: Context, params: UpdatePushStatusParams) -> tuple[str, str]:
     """The push and the device of a report."""
     if params.receipt_token is None:
+        if ctx.caller.reports:
+            raise BadRequestError("a receipt token is expected", path="receipt_token")
         if params.analytics_uid is None:
             raise BadRequestError("analytics_uid or receipt_token is expected", path="analytics_uid")
         return params.analytics_uid, params.device_id or ""

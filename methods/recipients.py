@@ -16,6 +16,16 @@ from storage.ids import known_form
 _DIRECT_MOST = 500  # ids or users that are looked up while accepting; more are planned page by page
 _TOKENS_MOST = 100_000
 _TOKEN_LENGTH_MOST = 4096
+_LONGEST_SECONDS = 3_155_760_000  # a hundred years: the database cannot count back from now without end
+
+
+class Exclusion(DeviceFilter):
+    """A filter over devices that get nothing.
+
+    last_active_within_s: not available here
+    """
+
+    last_active_within_s: int | None = None
 
 
 class RecipientFilter(DeviceFilter):
@@ -28,8 +38,8 @@ class RecipientFilter(DeviceFilter):
     """
 
     all: bool | None = None
-    exclude: DeviceFilter | None = None
-    last_active_within_s: Annotated[int, Meta(ge=1)] | None = None
+    exclude: Exclusion | None = None
+    last_active_within_s: Annotated[int, Meta(ge=1, le=_LONGEST_SECONDS)] | None = None
 
 
 class Recipient(Params):
@@ -180,11 +190,13 @@ def _narrowing(given: DeviceFilter) -> dict[str, object]:
     return {name: value for name, value in filter_params(plain).items() if value is not None}
 
 
-def _excluded(given: DeviceFilter | None, path: str) -> Chosen | None:
+def _excluded(given: Exclusion | None, path: str) -> Chosen | None:
     if given is None:
         return None
     if given.condition is not None:
         raise BadRequestError("negate it in the filter's own condition instead", path=f"{path}.condition")
+    if given.last_active_within_s is not None:
+        raise BadRequestError("only the filter itself can ask for this", path=f"{path}.last_active_within_s")
     narrowing = _narrowing(given)
     if not narrowing:
         raise BadRequestError("the filter is empty: it would exclude everybody", path=path)

@@ -1,32 +1,23 @@
 """What a registration of a device, or a change of one, may hold, and the form in which it is stored."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
 from msgspec import Meta
 
-from methods.errors import BadRequestError, NotAvailableError
-from methods.filters import (
-    Ids,
-    Name,
-    NameOrEmpty,
-    Platform,
-    Provider,
-    ProviderId,
-    Token,
-    Topics,
-    Users,
-    platform_name,
-)
+from methods.addresses import AddressParams, address_of
+from methods.errors import BadRequestError
+from methods.filters import Ids, Name, NameOrEmpty, Topics, Users
 from methods.method import Params
-from methods.tokens import check_hex, check_token, is_subscription
 from storage.devices import DeviceChange, NewDevice
 from storage.ids import as_id, new_id
 
 TopicsOp = Literal["add", "remove", "set"]
 MetaText = Annotated[str, Meta(max_length=1024)]
 DeviceMeta = Annotated[dict[Name, MetaText], Meta(max_length=64)]
+Accounts = Annotated[list[Name], Meta(max_length=100)]
 
 _TIMEZONES = frozenset(available_timezones())
 # A well-formed language tag: RFC 5646 section 2.1, without the tags grandfathered there.
@@ -38,74 +29,80 @@ _LOCALE = re.compile(
 )
 
 
-class DeviceRegisterParams(Params):
-    """The whole state of a device: what is omitted is cleared.
+class DescriptionParams(AddressParams, kw_only=True):
+    """What is known of a device beside its token.
 
-    token: its token; for Web Push the browser's PushSubscription as a JSON string
-    platform: ios, android or web
-    provider: fcm, apns, hms, webpush or webhook; without it: apns for the platform `apns`, webpush for a subscription
-        on the platform web, fcm otherwise
-    id: its id, when it has been registered before
-    user: the user it belongs to
-    meta: up to 64 texts that the application keeps with it, usable in templates
-    topics: its topics, beside those of its user and of everyone
     timezone: its IANA time zone, as Europe/Lisbon
     locale: its BCP 47 locale, as pt-BR
-    provider_id: the named credential to reach it with, when it is not the provider's default one
-    environment: APNs: production or sandbox; without it the credential decides
-    voip_token: APNs: its token for VoIP pushes
-    token_kind: FCM: `token`, or `fid` when the token is a Firebase installation id
     app_version: the version of the application on it
-    accounts: further users that are logged in on it; not available yet
     """
 
-    token: Token
-    platform: Platform
-    provider: Provider | None = None
-    id: Annotated[str, Meta(max_length=255)] | None = None
-    user: NameOrEmpty | None = None
-    meta: DeviceMeta | None = None
-    topics: Topics | None = None
     timezone: NameOrEmpty | None = None
     locale: NameOrEmpty | None = None
-    provider_id: ProviderId | None = None
-    environment: Literal["production", "sandbox"] | None = None
-    voip_token: Token | None = None
-    token_kind: Literal["token", "fid"] | None = None
     app_version: NameOrEmpty | None = None
-    accounts: list[str] | None = None
+
+
+class DeviceRegisterParams(DescriptionParams, kw_only=True):
+    """The whole state of a device: what is omitted is cleared.
+
+    id: its id, when it has been registered before
+    user: the user it belongs to
+    accounts: further users that are logged in on it; without `user` the first of them is it
+    meta: up to 64 texts that the application keeps with it, usable in templates
+    topics: its topics, beside those of its user and of everyone
+    """
+
+    id: Annotated[str, Meta(max_length=255)] | None = None
+    user: NameOrEmpty | None = None
+    accounts: Accounts | None = None
+    meta: DeviceMeta | None = None
+    topics: Topics | None = None
 
 
 def new_device(params: DeviceRegisterParams) -> NewDevice:
-    """Return the device to store; BadRequestError for what is malformed, NotAvailableError for further accounts."""
-    if params.accounts:
-        raise NotAvailableError("a device belongs to one user for now", path="accounts")
-    provider = params.provider or _provider_of(params.platform, params.token)
-    checked = check_token(provider, params.token)
-    return NewDevice(
-        id=_own_id(params.id),
-        provider=provider,
-        provider_id=params.provider_id or "",
-        token=checked.token,
-        token_kind=_token_kind(provider, params.token_kind),
-        platform=platform_name(params.platform),
-        environment=params.environment or "",
-        user_id=params.user or "",
-        timezone=_timezone(params.timezone or "", "timezone"),
-        locale=_locale(params.locale or "", "locale"),
-        app_version=params.app_version or "",
-        voip_token=check_hex(params.voip_token, "voip_token") if params.voip_token else "",
+    """Return the device to store; BadRequestError for what is malformed or contradicts itself."""
+    return described_device(
+        params,
+        users=users_of([params.user or "", *(params.accounts or [])]),
+        device_id=_own_id(params.id),
         meta=params.meta or {},
-        webpush_keys=checked.webpush_keys,
         topics=params.topics or [],
     )
 
 
-def _provider_of(platform: Platform, token: str) -> str:
-    """Return the provider that the 2023 draft means, which had no such parameter."""
-    if platform == "apns":
-        return "apns"
-    return "webpush" if platform == "web" and is_subscription(token) else "fcm"
+def described_device(
+    params: DescriptionParams,
+    *,
+    users: list[str],
+    device_id: str = "",
+    meta: dict[str, str] | None = None,
+    topics: list[str] | None = None,
+) -> NewDevice:
+    """Return the device of these users, the main one first; BadRequestError for what is malformed."""
+    address = address_of(params)
+    return NewDevice(
+        id=device_id or new_id(),
+        provider=address.provider,
+        provider_id=params.provider_id or "",
+        token=address.token,
+        token_kind=address.token_kind,
+        platform=address.platform,
+        environment=address.environment,
+        user_id=users[0] if users else "",
+        accounts=users[1:],
+        timezone=_timezone(params.timezone or "", "timezone"),
+        locale=checked_locale(params.locale or "", "locale"),
+        app_version=params.app_version or "",
+        voip_token=address.voip_token,
+        meta=meta or {},
+        webpush_keys=address.webpush_keys,
+        topics=topics or [],
+    )
+
+
+def users_of(names: Iterable[str]) -> list[str]:
+    """Return each name once, in their order; an empty one is nobody."""
+    return [name for name in dict.fromkeys(names) if name]
 
 
 def _own_id(given: str | None) -> str:
@@ -117,19 +114,14 @@ def _own_id(given: str | None) -> str:
     return found
 
 
-def _token_kind(provider: str, kind: str | None) -> str:
-    if kind == "fid" and provider != "fcm":
-        raise BadRequestError("only FCM has installation ids", path="token_kind")
-    return kind or "token"
-
-
 def _timezone(name: str, path: str) -> str:
     if name and name not in _TIMEZONES:
         raise BadRequestError("not the name of an IANA time zone", path=path)
     return name
 
 
-def _locale(tag: str, path: str) -> str:
+def checked_locale(tag: str, path: str) -> str:
+    """Return a locale; BadRequestError when it is no BCP 47 language tag. Empty means none."""
     if tag and not _LOCALE.fullmatch(tag):
         raise BadRequestError("not a BCP 47 language tag, as en or pt-BR", path=path)
     return tag
@@ -138,7 +130,7 @@ def _locale(tag: str, path: str) -> str:
 class UserUpdate(Params):
     """The user of the devices.
 
-    user: the user; empty takes the devices away from theirs
+    user: the user; empty takes the devices away from theirs, and the next of their accounts takes the place
     """
 
     user: NameOrEmpty | None = None
@@ -186,7 +178,7 @@ class DeviceUpdateParams(Params):
     """Which devices (at least one list, not empty; both narrow each other), and what to change in them.
 
     ids: ids of devices
-    users: users whose devices to change
+    users: main users whose devices to change
     user_update: their user
     meta_update: what the application keeps with them
     topics_update: their topics
@@ -217,5 +209,5 @@ def device_change(params: DeviceUpdateParams) -> DeviceChange:
     if timezone:
         change.timezone = _timezone(timezone.timezone or "", "timezone_update.timezone")
     if locale:
-        change.locale = _locale(locale.locale or "", "locale_update.locale")
+        change.locale = checked_locale(locale.locale or "", "locale_update.locale")
     return change

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from msgspec import Meta
 
 from delivery.contents import LimitStrategy, Translations, expiry
 from delivery.providers.credentials import LATER
+from delivery.webhooks.hooks import OutcomeWebhook, WebhookError
 from methods.context import Context
 from methods.errors import BadRequestError, ConflictError, NotAvailableError, NotFoundError, TooManyRequestsError
 from methods.method import Params, Result
@@ -43,6 +45,7 @@ class SendPushNotificationParams(Params):
     delivery: an attempt of unknown outcome is tried again (at_least_once, the default) or not (at_most_once)
     max_rate: at most so many sends a second for this push, whoever sends
     dry_run: true: nothing is sent; the answer says who would get what, and what is wrong with it
+    webhook: where what comes of it is told, in signed batches (docs/outcomes.md)
     analytics_uid: id under which update_push_status counts; the uid when absent
     optimize_for_reliability: accepted; every push is handled reliably here
     """
@@ -60,6 +63,7 @@ class SendPushNotificationParams(Params):
     delivery: Literal["at_least_once", "at_most_once"] | None = None
     max_rate: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     dry_run: bool | None = None
+    webhook: OutcomeWebhook | None = None
     analytics_uid: Annotated[str, Meta(max_length=255)] | None = None
     optimize_for_reliability: bool | None = None
 
@@ -130,7 +134,7 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
     now = time.time()
     starts = max(params.send_at or 0, int(now))
     given = params.expire_at if params.expire_at is not None else params.notification.expire_at
-    expire_at = expiry(payloads.ttl, given, max(params.send_at or 0, now))
+    expire_at = expiry(payloads.ttl, given, max(params.send_at or 0, math.ceil(now)))  # a whole second, as shown
     if given is not None and given <= starts and await pushes.by_uid(ctx.database, uid) is None:
         raise BadRequestError("it expires before it can be sent", path="expire_at")
     default = "bulk" if resolved.audience.kind != "raw" and not resolved.is_direct else "normal"
@@ -138,7 +142,7 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
         id=new_id(),
         uid=uid,
         digest=hashlib.sha256(ctx.body).digest(),
-        request=ctx.body,
+        request=ctx.body if params.webhook is None else _without_webhook(ctx.body),
         analytics_uid=params.analytics_uid or uid,
         delivery=params.delivery or "at_least_once",
         lane=LANES.index(params.priority or default),
@@ -147,6 +151,7 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
         expire_at=expire_at,
         max_rate=params.max_rate,
         needs=payloads.needs,
+        webhook=_stored(ctx, params.webhook),
     )
     later = params.send_at if params.send_at is not None and params.send_at > now else None
     return _Acceptable(push, resolved, payloads, later)
@@ -156,6 +161,22 @@ def _check_locales(localizations: Mapping[str, object]) -> None:
     for locale in localizations:
         if locale != "default":  # which serves every locale, as "" does
             checked_locale(locale.replace("_", "-"), "localizations")
+
+
+def _stored(ctx: Context, webhook: OutcomeWebhook | None) -> str | None:
+    if webhook is None:
+        return None
+    try:
+        webhook.check()
+    except WebhookError as error:
+        raise BadRequestError(error.detail, path=f"webhook.{error.path}") from None
+    return webhook.stored(ctx.vault)
+
+
+def _without_webhook(body: bytes) -> bytes:
+    """The request without the one member that may hold a secret: that is stored apart, sealed."""
+    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({name: raw for name, raw in members.items() if name != "webhook"})
 
 
 async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads) -> None:

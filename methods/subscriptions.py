@@ -4,8 +4,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from methods.aliases import Platform, platform_names
 from methods.context import Context
-from methods.filters import Ids, Platform, Tokens, Topics, Users, page_limit, platform_names, token_forms
+from methods.filters import Ids, Tokens, Topics, Users, page_limit, token_forms
 from methods.method import Empty, Params, Result
 from methods.topics import Cursor, change_device_topics, pair_cursor, pair_id
 from storage import topics

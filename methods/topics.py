@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from methods.aliases import Platform, Provider, platform_names, provider_names
 from methods.context import Context
 from methods.devices import Device, device_of
 from methods.errors import BadRequestError, ConflictError, NotFoundError
@@ -11,12 +12,9 @@ from methods.filters import (
     Ids,
     Name,
     NameOrEmpty,
-    Platform,
-    Provider,
     Topics,
     Users,
     page_limit,
-    platform_names,
 )
 from methods.method import Empty, Params, Result
 from methods.registration import TopicsOp
@@ -69,7 +67,7 @@ class DeviceTopicFilter(Params):
     """Any-of inside a list, and across fields; what is absent or empty does not restrict.
 
     device_ids: ids of devices; a malformed one names nothing
-    device_providers: providers of the devices
+    device_providers: providers of the devices, in any word that a filter of device_list takes
     device_platforms: platforms of the devices; `apns` is another word for ios
     device_users: users; "" stands for devices without a user
     topics: topics
@@ -147,7 +145,7 @@ async def device_topic_list(ctx: Context, params: DeviceTopicListParams) -> Devi
 def _chosen(chosen: DeviceTopicFilter) -> dict[str, object]:
     return {
         "device_ids": known_form(chosen.device_ids) if chosen.device_ids else None,
-        "providers": chosen.device_providers or None,
+        "providers": provider_names(chosen.device_providers),
         "platforms": platform_names(chosen.device_platforms),
         "users": chosen.device_users or None,
         "topics": chosen.topics or None,

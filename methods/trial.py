@@ -22,6 +22,7 @@ _SECONDS = 20.0
 _PAGE = 50_000
 _SKIPPED = {
     "NoPayload": "the notification says nothing to this provider",
+    "NoToken": "these devices have no token for this kind of push: calls go to the token for calls",
     "NoCredential": "no credential serves these devices; see provider_put and the devices' provider_id",
 }
 
@@ -73,8 +74,9 @@ class Problem(Result):
 
 @dataclass(slots=True)
 class Trial:
-    """What a dry run found."""
+    """What a dry run found; `at` is when the push would be sent (Unix seconds)."""
 
+    at: float
     audience: list[AudiencePart] = field(default_factory=list)
     messages: list[FirstMessage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -82,10 +84,10 @@ class Trial:
 
 async def try_out(ctx: Context, resolved: Resolved, payloads: Payloads, push: NewPush, send_at: int | None) -> Trial:
     """Count the audience and render for the first recipient of each provider, as sending would."""
-    found = Trial()
-    content = payloads.content or Content(msgspec.json.decode(ctx.body, type=PushRequest), push.uid)
+    found = Trial(max(send_at or 0.0, time.time()))
+    content = Content(msgspec.json.decode(ctx.body, type=PushRequest), push.uid)
     stored = {row.provider_id: row for row in await credentials.listed(ctx.database)}
-    groups = await _groups(ctx, resolved, push, send_at, found)
+    groups = await _groups(ctx, resolved, push, found)
     for group in groups:
         part = AudiencePart(group.provider, group.platform, group.devices, group.skipped)
         found.audience.append(part)
@@ -94,7 +96,7 @@ async def try_out(ctx: Context, resolved: Resolved, payloads: Payloads, push: Ne
     for provider in sorted({group.provider for group in groups if not group.skipped}):
         group = next(each for each in groups if each.provider == provider and not each.skipped)
         credential = stored.get(group.credential)
-        await _render(ctx, found, content, push, group, _defaults(credential))
+        await _render(ctx, found, content, push, group, _defaults(credential), resolved.target)
         if credential is not None and (pauses := credential.pause_rows()):
             detail = f"sending is paused: {pauses[0].reason}"
             found.problems.append(Problem(detail, provider, credential.provider_id))
@@ -103,18 +105,15 @@ async def try_out(ctx: Context, resolved: Resolved, payloads: Payloads, push: Ne
     return found
 
 
-async def _groups(
-    ctx: Context, resolved: Resolved, push: NewPush, send_at: int | None, found: Trial
-) -> list[trial.Group]:
+async def _groups(ctx: Context, resolved: Resolved, push: NewPush, found: Trial) -> list[trial.Group]:
     """The audience by provider, platform and what would keep it from sending."""
     if resolved.provider:
         name = resolved.provider_id or await trial.default_credential(ctx.database, resolved.provider)
         return [trial.Group(resolved.provider, "", "", len(resolved.tokens), "", name)]
-    at = float(send_at) if send_at is not None and send_at > time.time() else time.time()
-    parameters = resolved.audience.parameters(at) | {
+    parameters = resolved.audience.parameters(found.at) | {
         "providers": push.providers,
         "needs": [],
-        "send_at": at,
+        "send_at": found.at,
         "page": _PAGE,
     }
     try:
@@ -127,7 +126,7 @@ async def _groups(
 
 
 async def _render(
-    ctx: Context, found: Trial, content: Content, push: NewPush, group: trial.Group, defaults: Defaults
+    ctx: Context, found: Trial, content: Content, push: NewPush, group: trial.Group, defaults: Defaults, target: str
 ) -> None:
     device = await trial.device(ctx.database, group.device_id) if group.device_id else None
     path = f"notification.{group.provider}"
@@ -137,7 +136,7 @@ async def _render(
             return
         member = template.render(_values(content, device))
         found.messages.append(FirstMessage(group.provider, msgspec.Raw(member), group.device_id))
-        check(group.provider, member)
+        check(group.provider, member, target)
         _look_for_names(found, content, template, path)
     except RenderError as error:
         found.problems.append(Problem(f"{error.reason}: {error.detail}", group.provider, path=path))
@@ -148,8 +147,10 @@ async def _render(
 
 def _values(content: Content, device: trial.Device | None) -> Values:
     if device is None:
-        return content.values("", "", "", None, "")
-    return content.values(device.locale, device.id, device.user, device.meta, "receipt-token-of-a-dry-run")
+        return content.values("")
+    return content.values(
+        device.locale, device.id, device.user, device.meta, "receipt-token-of-a-dry-run", account=device.user
+    )
 
 
 def _look_for_names(found: Trial, content: Content, template: Template, path: str) -> None:
@@ -161,14 +162,14 @@ def _look_at_window(found: Trial, content: Content, group: trial.Group, device: 
     limits = content.limits
     if limits is None or limits.window is None:
         return
-    opens = opens_at(limits.window, device.timezone if device is not None else "", time.time())
+    opens = opens_at(limits.window, device.timezone if device is not None else "", found.at)
     path = "limit_strategy.time_limit"
     if opens is None and not limits.no_zone_sends_now:
         found.problems.append(
             Problem("the first recipient has no time zone, and would be dropped", group.provider, path=path)
         )
-    elif opens is not None and opens > time.time():
-        detail = f"the first recipient's window opens in {opens - time.time():.0f} seconds"
+    elif opens is not None and opens > found.at:
+        detail = f"the first recipient's window opens {opens - found.at:.0f} seconds after the push is due"
         found.problems.append(Problem(detail, group.provider, path=path))
 
 

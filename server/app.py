@@ -27,6 +27,12 @@ _LOG = logging.getLogger(__name__)
 _SLASHES = re.compile("/{2,}")
 _HTTP_STATUS = {error.code: error.http_status for error in CATALOGUE}
 _JSON = (b"content-type", b"application/json")
+_APP = Caller("receipt token", frozenset({"update_push_status"}), reports=True)
+_ANY_ORIGIN = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST"),
+    (b"access-control-allow-headers", b"content-type"),
+)
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
@@ -82,6 +88,35 @@ class Api:
             _LOG.error("a request failed", extra=facts_of(error))
             answer = Answer(200, envelopes.plain(error_object(ApiError())), (_JSON,))
         await _send(send, answer)
+
+    async def receipt(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a report of an app, which has a receipt token instead of a key; from web pages of any origin, too."""
+        try:
+            if scope["method"] == "OPTIONS":
+                answer = Answer(204, headers=_ANY_ORIGIN)
+            elif scope["method"] != "POST":
+                answer = Answer(405, headers=((b"allow", b"POST, OPTIONS"),))
+            else:
+                body = await _read(receive, dict(scope["headers"]), self._limits)
+                answer = await self._receipt(body)
+        except RefusedError as refused:
+            answer = refused.answer
+        except MalformedError:
+            answer = Answer(400, b"malformed JSON", (_TEXT,))
+        except ClientGoneError:
+            return
+        await _send(send, answer)
+
+    async def _receipt(self, body: bytes) -> Answer:
+        try:
+            params = envelopes.parse_params(body)
+        except BadRequestError as error:
+            reply: Reply = error_object(error)
+        else:
+            reply = await self._dispatcher.execute(_APP, "update_push_status", params)
+        extra = (_JSON, *_ANY_ORIGIN, *_retry_after(reply))
+        status = _HTTP_STATUS[reply.code] if isinstance(reply, ErrorObject) else 200
+        return Answer(status, envelopes.plain(reply), extra)
 
     async def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
         if scope["method"] != "POST":
@@ -190,7 +225,7 @@ def create_app(
     """Build the ASGI application; what it is given stays open for as long as it serves.
 
     `checks` are those of `/ready` (`readiness.checks_of(database)`). Routes: `POST /api`, `/api/batch`,
-    `/api/<method>`; `GET /health`, `/ready`, without a key.
+    `/api/<method>`; without a key `POST /receipts`, `GET /health`, `/ready`.
     """
     discover: Callable[[], Mapping[str, object]] = functools.cache(
         lambda: openrpc.document(table, version=resources.facts.version)
@@ -202,7 +237,11 @@ def create_app(
         if "//" in scope.get("path", ""):
             scope = {**scope, "path": _SLASHES.sub("/", scope["path"])}
         path = scope.get("path", "")
-        target = api if scope["type"] == "http" and (path == "/api" or path.startswith("/api/")) else other
+        target: ASGIApp = other
+        if scope["type"] == "http" and (path == "/api" or path.startswith("/api/")):
+            target = api
+        elif scope["type"] == "http" and path == "/receipts":
+            target = api.receipt
         await target(scope, receive, send)
 
     return app

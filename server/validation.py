@@ -118,7 +118,7 @@ def _refusal(text: str, method: Method) -> BadRequestError:
     said, path = (found["text"], found["path"] or "") if found else (text, "")
     if missing := _FIELD.fullmatch(said):
         return _required(f"{path}.{missing[1]}" if path else missing[1])
-    if said.endswith(", got `null`") and path:
+    if said.endswith(", got `null`") and path and not path.endswith("]"):
         return _required(path)
     if said.startswith(_NO_CHOICE):
         if choices := _choices(method, path):

@@ -2,8 +2,12 @@
 
 import asyncio
 
+from delivery.feed import FeedOptions
+from delivery.guard import Allowed
+from delivery.outflow import OutflowOptions
 from delivery.planner import PlannerOptions
 from delivery.sender import SenderOptions
+from delivery.webhooks.deliverer import DeliveryOptions
 from delivery.worker import Worker, WorkerOptions
 from server.process import Announce, WorkerOrders, run
 from server.settings import Settings
@@ -22,6 +26,17 @@ def options_of(settings: Settings) -> WorkerOptions:
             outcome_days=settings.outcome_days,
             dead_device_days=settings.dead_device_days,
             stale_device_days=settings.stale_device_days,
+        ),
+        outflow=OutflowOptions(
+            feed=FeedOptions(outcome_days=settings.outcome_days),
+            delivery=DeliveryOptions(failure_days=settings.outcome_days),
+            allowed=Allowed.parse(settings.private_hosts_allowed),
+            stats_days=settings.stats_days,
+            stats_minute_days=settings.stats_minute_days,
+            export_file=settings.export_file,
+            export_file_bytes=settings.export_file_bytes,
+            export_clickhouse_url=settings.export_clickhouse_url,
+            export_from_start=settings.export_from == "start",
         ),
     )
 

@@ -1,8 +1,19 @@
 -- name: _member
 -- What planning takes from a device. What only some pushes ask for stays behind for the others: it would be copied
 -- through every step.
-d.id, null::uuid as known_id, d.provider, d.provider_id, d.environment, d.platform, d.token, d.token_kind,
-  d.hold_until,
+d.id, null::uuid as known_id, d.provider, d.provider_id, d.environment, d.platform, d.hold_until,
+  -- null: the device has no token for this kind of push
+  case when d.provider = 'apns' and 'voip' = any (%(needs)s::text[])
+       then case when d.voip_state = 'active' then nullif(d.voip_token, '') end
+       else case when d.token_kind <> 'voip' then d.token end end as token,
+  case when d.provider = 'apns' and 'voip' = any (%(needs)s::text[]) then 'voip' else d.token_kind end as token_kind,
+  -- the main user, unless only further users of the device are named: then the one who was there first
+  case when 'account' = any (%(needs)s::text[])
+       then case when d.accounts = '{}' or %(users)s::text[] is null or d.user_id = any (%(users)s::text[])
+                 then d.user_id
+                 else (select a.name from unnest(d.accounts) with ordinality a (name, n)
+                       where a.name = any (%(users)s::text[]) order by a.n limit 1) end
+  end as account,
   case when 'timezone' = any (%(needs)s::text[]) then d.timezone else '' end as timezone,
   case when 'locale' = any (%(needs)s::text[]) then d.locale else '' end as locale,
   case when 'user' = any (%(needs)s::text[]) then d.user_id end as user_id,
@@ -21,12 +32,13 @@ grouped as materialized (
          -- to the second, so that devices held alike share a batch
          case when a.hold_until > now() then date_trunc('second', a.hold_until) + interval '1 second' end as held_until,
          count(*) as recipients, array_agg(a.id) as ids, array_agg(a.token) as tokens,
-         array_agg(jsonb_strip_nulls(jsonb_build_object('id', a.known_id, 'user', a.user_id, 'meta', a.meta)))
-           filter (where %(needs)s::text[] && '{user,meta}' or a.id is null and 'device' = any (%(needs)s::text[]))
+         array_agg(jsonb_strip_nulls(jsonb_build_object(
+             'id', a.known_id, 'user', a.user_id, 'account', a.account, 'meta', a.meta)))
+           filter (where %(needs)s::text[] && '{user,account,meta}' or a.id is null and 'device' = any (%(needs)s::text[]))
            as attributes
   from audience a
   join credential_routes r on r.provider = a.provider and r.provider_id = a.provider_id
-  where a.provider = any (%(providers)s::text[])
+  where a.provider = any (%(providers)s::text[]) and a.token is not null
   group by 1, 2, 3, 4, 5, 6, 7, 8, 9
 ),
 -- Where the batches stand in their credential's and lane's order of service: after what the push had before, but not
@@ -67,24 +79,26 @@ ledger as (
 ),
 skipped as (
   insert into push_reasons as c (push_id, provider, outcome, reason, count, examples)
-  select p.id, a.provider, 'skipped',
-         case when a.provider = any (%(providers)s::text[]) then 'NoCredential' else 'NoPayload' end,
+  select p.id, a.provider, 'skipped', a.reason,
          a.devices - coalesce(g.recipients, 0), case when g.recipients is null then a.examples else '{}' end
   from push p
-  cross join (select provider, count(*) as devices, (array_agg(id))[1:3] as examples
-              from audience where id is not null group by provider) a
-  left join (select provider, sum(recipients) as recipients from placed group by provider) g using (provider)
+  cross join (select provider, case when not provider = any (%(providers)s::text[]) then 'NoPayload'
+                                    when token is null then 'NoToken' else 'NoCredential' end as reason,
+                     count(*) as devices, (array_agg(id))[1:3] as examples
+              from audience where id is not null group by 1, 2) a
+  left join (select provider, sum(recipients) as recipients from placed group by provider) g
+    on g.provider = a.provider and a.reason = 'NoCredential'
   where a.devices > coalesce(g.recipients, 0)
   on conflict (push_id, provider, outcome, reason) do update set count = c.count + excluded.count
 )
 -- name: _accepted
 push as (
   insert into pushes (id, uid, digest, request, analytics_uid, delivery, lane, state, providers, apns_topic, max_rate,
-                      needs, accepted_at, send_at, plan_at, expire_at, planned, planned_at, finished_at)
+                      needs, webhook, accepted_at, send_at, plan_at, expire_at, planned, planned_at, finished_at)
   select %(id)s::uuid, %(uid)s, %(digest)s, %(request)s, %(analytics_uid)s, %(delivery)s, %(lane)s::smallint,
          case when n.planned > 0 then 'sending' else 'done' end, %(providers)s::text[], %(apns_topic)s,
-         %(max_rate)s::integer, %(needs)s::text[], now(), now(), now(), to_timestamp(%(expire_at)s::float8),
-         n.planned, now(), case when n.planned = 0 then now() end
+         %(max_rate)s::integer, %(needs)s::text[], %(webhook)s::jsonb, now(), now(), now(),
+         to_timestamp(%(expire_at)s::float8), n.planned, now(), case when n.planned = 0 then now() end
   from (select coalesce(sum(recipients), 0) as planned from placed) n
   on conflict (uid) do nothing
   returning id
@@ -118,11 +132,16 @@ audience as materialized (
          t.token collate "C" as token, %(target)s::text as token_kind, null::timestamptz as hold_until,
          case when 'timezone' = any (%(needs)s::text[]) then coalesce(d.timezone, '') else '' end as timezone,
          case when 'locale' = any (%(needs)s::text[]) then coalesce(d.locale, '') else '' end as locale,
+         case when 'account' = any (%(needs)s::text[]) then d.user_id end as account,
          case when 'user' = any (%(needs)s::text[]) then d.user_id end as user_id,
          case when 'meta' = any (%(needs)s::text[]) then d.meta end as meta
   from unnest(%(tokens)s::text[]) t (token)
-  left join devices d on %(needs)s::text[] <> '{}' and d.token = t.token collate "C"
-                         and d.provider = %(provider)s::text and d.provider_id = %(provider_id)s::text
+  left join (
+    devices d join credential_routes own on own.provider = d.provider and own.provider_id = d.provider_id
+  ) on %(needs)s::text[] <> '{}' and d.token = t.token collate "C" and d.provider = %(provider)s::text
+       and own.credential = (select r.credential from credential_routes r
+                             where r.provider = %(provider)s::text and r.provider_id = %(provider_id)s::text)
+  order by t.token, d.id
 ),
 
 -- name: accept_ids
@@ -144,7 +163,9 @@ with audience as materialized (
   select
 -- include: _member
   from devices d
-  where d.user_id = any (%(users)s::text[]) and d.state = 'active'
+  where (d.user_id = any (%(users)s::text[])
+         or d.id = any (array(select device_id from device_accounts where user_id = any (%(users)s::text[]))))
+    and d.state = 'active'
 ),
 -- include: _routed
 -- include: _accepted
@@ -163,10 +184,10 @@ select id::text from push
 -- A push whose audience is read later, page by page.
 with push as (
   insert into pushes (id, uid, digest, request, analytics_uid, delivery, lane, state, providers, apns_topic, max_rate,
-                      needs, audience, accepted_at, send_at, plan_at, expire_at)
+                      needs, webhook, audience, accepted_at, send_at, plan_at, expire_at)
   select %(id)s::uuid, %(uid)s, %(digest)s, %(request)s, %(analytics_uid)s, %(delivery)s, %(lane)s::smallint,
          'scheduled', %(providers)s::text[], %(apns_topic)s, %(max_rate)s::integer, %(needs)s::text[],
-         %(audience)s::jsonb, now(), t.at, t.at, to_timestamp(%(expire_at)s::float8)
+         %(webhook)s::jsonb, %(audience)s::jsonb, now(), t.at, t.at, to_timestamp(%(expire_at)s::float8)
   from (select greatest(now(), to_timestamp(%(send_at)s::float8)) as at) t
   on conflict (uid) do nothing
   returning id
@@ -183,7 +204,8 @@ select id::text, digest, request from pushes where uid = %(uid)s
 -- name: next_to_plan
 -- Whose turn it is. `plan_at` moves with each page, so pushes of a lane take turns; a push that is far ahead of its
 -- senders waits, which bounds the queue and leaves room for the next push. Ahead is what one provider has waiting:
--- one that is paused or slow does not keep a push from the others, until ten times as much waits in all. Planners keep
+-- one that is paused or slow does not keep a push from the others, nor what is held until a later time, until `most`
+-- batches wait in all. Planners keep
 -- off each other's push by an advisory lock, not by its row, which is locked at every settlement: skipping that cost a
 -- poll interval each time.
 select w.*
@@ -194,16 +216,17 @@ from (
   from pushes p
   cross join lateral (
     with waiting as (
-      select b.provider, b.credential, b.scope from batches b where b.push_id = p.id limit 10 * %(ahead)s::bigint
+      select b.provider, b.credential, b.scope, b.due_at > now() and b.claimed_by is null as later
+      from batches b where b.push_id = p.id limit %(most)s::bigint
     ),
     moving as (
       select w.provider, count(*) as batches from waiting w
-      where not exists (select from pauses z where z.credential = w.credential and z.scope in ('', w.scope))
+      where not w.later and not exists (select from pauses z where z.credential = w.credential and z.scope in ('', w.scope))
       group by w.provider
     )
     select case
       when (select count(*) from (select from waiting limit %(ahead)s::bigint) few) < %(ahead)s::bigint then true
-      else (select count(*) from waiting) < 10 * %(ahead)s::bigint
+      else (select count(*) from waiting) < %(most)s::bigint
            and (not exists (select from moving) or exists (
              -- a provider that is no more than a twentieth of the push does not call for more of the others
              select from push_ledger l
@@ -221,8 +244,9 @@ limit 1
 
 -- name: _chosen
     and (%(ids)s::uuid[] is null or d.id = any (%(ids)s::uuid[]))
-    and (%(users)s::text[] is null or d.user_id = any (%(users)s::text[]))
-    and (%(providers_in)s::text[] is null or d.provider = any (%(providers_in)s::text[]))
+    and (%(users)s::text[] is null or d.user_id = any (%(users)s::text[])
+         or d.id = any (array(select device_id from device_accounts where user_id = any (%(users)s::text[]))))
+    and provider_is(%(providers_in)s::text[], d.provider, d.environment, d.voip_token)
     and (%(platforms)s::text[] is null or d.platform = any (%(platforms)s::text[]))
     and (%(tokens)s::text[] is null or d.token = any (%(tokens)s::text[]))
     and (%(provider_ids)s::text[] is null or d.provider_id = any (%(provider_ids)s::text[]))
@@ -232,8 +256,8 @@ limit 1
     and (%(active_since)s::float8 is null or d.registered_at >= to_timestamp(%(active_since)s::float8))
     and not (%(exclude)s::boolean
       and (%(x_ids)s::uuid[] is null or d.id = any (%(x_ids)s::uuid[]))
-      and (%(x_users)s::text[] is null or d.user_id = any (%(x_users)s::text[]))
-      and (%(x_providers)s::text[] is null or d.provider = any (%(x_providers)s::text[]))
+      and (%(x_users)s::text[] is null or d.user_id = any (%(x_users)s::text[]) or d.accounts && %(x_users)s::text[])
+      and provider_is(%(x_providers)s::text[], d.provider, d.environment, d.voip_token)
       and (%(x_platforms)s::text[] is null or d.platform = any (%(x_platforms)s::text[]))
       and (%(x_tokens)s::text[] is null or d.token = any (%(x_tokens)s::text[]))
       and (%(x_provider_ids)s::text[] is null or d.provider_id = any (%(x_provider_ids)s::text[]))
@@ -325,6 +349,7 @@ select state from push
 -- A trial: what planning would come to, by provider, platform and reason, with one device for each to render for.
 select a.provider, a.platform,
        case when not a.provider = any (%(providers)s::text[]) then 'NoPayload'
+            when a.token is null then 'NoToken'
             when r.credential is null then 'NoCredential' else '' end as skipped,
        count(*) as devices, (array_agg(a.id))[1]::text as device_id, min(r.credential) as credential
 from audience a
@@ -381,7 +406,7 @@ ledger as (
   where l.push_id = %(push_id)s and l.provider = c.provider
 )
 update pushes p
-set state = 'cancelled', audience = null, settled = p.settled + n.cancelled,
+set state = 'cancelled', audience = null, paused_at = null, settled = p.settled + n.cancelled,
     finished_at = case when p.planned = p.settled + n.cancelled then now() end
 from (select coalesce(sum(cancelled), 0) as cancelled from counted) n
 where p.id = %(push_id)s and p.state in ('scheduled', 'planning', 'sending')
@@ -403,7 +428,8 @@ where id = %(push_id)s and state in ('scheduled', 'planning', 'sending') and pau
 
 -- name: status
 select p.id::text, p.uid, p.state, p.lane, p.analytics_uid,
-       coalesce(extract(epoch from p.paused_at)::bigint, 0) as paused_at,
+       case when p.state in ('scheduled', 'planning', 'sending')
+            then coalesce(extract(epoch from p.paused_at)::bigint, 0) else 0 end as paused_at,
        extract(epoch from p.accepted_at)::bigint as accepted_at,
        extract(epoch from p.send_at)::bigint as send_at,
        coalesce(extract(epoch from p.expire_at)::bigint, 0) as expire_at,
@@ -434,11 +460,12 @@ select p.id::text, p.uid, p.state, p.lane,
        extract(epoch from p.accepted_at)::bigint as accepted_at,
        extract(epoch from p.send_at)::bigint as send_at,
        coalesce(extract(epoch from p.finished_at)::bigint, 0) as finished_at,
-       p.planned, p.settled, p.send_at > now() as waiting, p.paused_at is not null as paused
+       p.planned, p.settled, p.send_at > now() as waiting, p.paused_at is not null and p.state in ('scheduled', 'planning', 'sending') as paused
 from pushes p
 where (%(stored)s::text[] is null or p.state = any (%(stored)s::text[]))
   and (%(states)s::text[] is null
-       or case when p.paused_at is null then p.state else 'paused' end = any (%(states)s::text[]))
+       or case when p.paused_at is not null and p.state in ('scheduled', 'planning', 'sending') then 'paused'
+               else p.state end = any (%(states)s::text[]))
   and (%(cursor)s::uuid is null or p.id < %(cursor)s::uuid)
 order by p.id desc
 limit %(limit)s

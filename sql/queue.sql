@@ -21,6 +21,7 @@ select t.id, t.push_id::text, t.provider, t.credential, t.environment, t.scope, 
        (select c.version from credentials c where c.provider_id = t.credential) as version,
        convert_to(t.tokens, 'UTF8') as tokens,
        case when p.needs <> '{}' then t.device_ids::text[] end as device_ids, t.attributes::text as attributes,
+       t.admitted,
        case when t.push_id = any (%(known)s::uuid[]) then null else p.request end as request,
        case when t.push_id = any (%(known)s::uuid[]) then '' else p.uid end as uid,
        case when t.push_id = any (%(known)s::uuid[]) then '' else p.analytics_uid end as analytics_uid
@@ -173,6 +174,11 @@ set kind = excluded.kind, reason = excluded.reason, attempt = z.attempt + %(agai
       secs => coalesce(%(seconds)s::float8, least(30 * 2 ^ least(z.attempt, 10), 900)))
 where %(again)s::integer = 1 or excluded.next_probe_at > z.next_probe_at
 
+-- name: note_admitted
+-- So that whoever sends the batch in the end does not ask again: a limit counts pushes, not attempts.
+update batches set admitted = %(admitted)s::boolean[]
+where id = %(batch)s and claimed_by = %(worker)s and attempt = %(attempt)s
+
 -- name: paused
 select credential, scope, reason from pauses
 
@@ -242,7 +248,7 @@ exceptions as materialized (
          -- what a credential was refused before it was corrected says nothing of a token
          case when x.outcome = 'dead' and x.status not in (404, 410) and d.outdated then 'retry' else x.outcome end
            as outcome,
-         x.reason, x.status, x.due_at, x.proof_at, x.counts, d.push_id, d.provider, d.credential
+         x.reason, x.status, x.due_at, x.proof_at, x.counts, d.push_id, d.provider, d.credential, d.target
   from unnest(%(x_batches)s::bigint[], %(x_positions)s::integer[], %(x_outcomes)s::text[], %(x_reasons)s::text[],
               %(x_statuses)s::integer[], %(x_due)s::float8[], %(x_proofs)s::float8[], %(x_counts)s::boolean[])
     x (batch_id, position, outcome, reason, status, due_at, proof_at, counts)
@@ -250,7 +256,7 @@ exceptions as materialized (
 ),
 recipients as (
   select d.id as batch_id, r.n - 1 as position, r.token, r.device_id, d.second_try, p.state = 'cancelled' as cancelled,
-         p.paused_at is not null as paused, d.attributes -> (r.n - 1)::integer as attributes
+         p.paused_at is not null as paused, d.attributes -> (r.n - 1)::integer as attributes, d.admitted[r.n] as admitted
   from done d
   join pushes p on p.id = d.push_id
   cross join lateral rows from (unnest(string_to_array(d.tokens, E'\n')), unnest(d.device_ids))
@@ -275,7 +281,7 @@ judged as materialized (
   -- cancelled push sends nothing again. A dead token that the device has replaced meanwhile is sent again as well.
   select x.batch_id, x.position, x.push_id, x.provider, x.credential, x.status, x.due_at, x.proof_at, x.counts,
          case when x.outcome in ('retry', 'released', 'held') and not r.cancelled and r.device_id is not null
-                   and v.id is null then 'DeviceRemoved' else x.reason end as reason, r.token, r.device_id, r.second_try, r.paused, r.attributes,
+                   and v.id is null then 'DeviceRemoved' else x.reason end as reason, r.token, r.device_id, r.second_try, r.paused, r.attributes, r.admitted,
          -- the token as it is now: one that the device brought meanwhile is tried where the device says
          case when x.outcome = 'dead' and not r.cancelled and v.token = r.token then e.credential end as elsewhere,
          e.environment as other_environment,
@@ -292,21 +298,27 @@ judged as materialized (
          end as outcome
   from exceptions x
   join recipients r on r.batch_id = x.batch_id and r.position = x.position
-  left join devices v on v.id = r.device_id and x.outcome in ('retry', 'released', 'held', 'dead')
+  left join lateral (
+    -- the token that the device has for a push of this kind; a device without one is as good as gone
+    select n.id, n.provider, n.state, case x.target when 'voip' then n.voip_token else n.token end as token
+    from devices n
+    where n.id = r.device_id and case x.target when 'voip' then n.voip_token <> '' else n.token_kind <> 'voip' end
+  ) v on x.outcome in ('retry', 'released', 'held', 'dead')
   left join elsewhere e on e.batch_id = x.batch_id and x.reason = 'BadDeviceToken'
 ),
 again as (
   insert into batches (push_id, page, provider, credential, environment, scope, platform, target, timezone, locale, lane,
                        parked, paced, due_at, attempt, first_attempt_at, expire_at, recipient_count, second_try,
-                       device_ids, tokens, attributes)
+                       device_ids, tokens, attributes, admitted)
   select d.push_id, d.page, d.provider, coalesce(j.elsewhere, d.credential),
          case when j.elsewhere is null then d.environment else j.other_environment end,
          d.scope, d.platform, d.target, d.timezone, d.locale, d.lane, d.paced or j.paused, d.paced,
          greatest(now(), to_timestamp(j.due_at)), case when j.counts then d.attempt else d.attempt - 1 end,
-         d.first_attempt_at, d.expire_at, count(*), d.second_try or j.elsewhere is not null,
+         case when j.counts or d.attempt > 1 then d.first_attempt_at end, d.expire_at, count(*), d.second_try or j.elsewhere is not null,
          case when count(j.device_id) > 0 then array_agg(j.device_id order by j.position) end,
          string_agg(j.next_token, E'\n' order by j.position),
-         case when count(j.attributes) > 0 then jsonb_agg(j.attributes order by j.position) end
+         case when count(j.attributes) > 0 then jsonb_agg(j.attributes order by j.position) end,
+         case when bool_or(j.admitted) then array_agg(coalesce(j.admitted, false) order by j.position) end
   from judged j
   join done d on d.id = j.batch_id
   where j.outcome in ('retry', 'released', 'held')
@@ -399,8 +411,18 @@ buried as (
   from judged j, credential_routes r
   where j.outcome = 'dead' and v.token = j.token and v.provider = j.provider and v.state = 'active'
     and v.registered_at < to_timestamp(j.proof_at)
+    -- of a cancelled push, what would have been tried in the other environment: nothing is known of it
+    and not (j.reason = 'BadDeviceToken' and j.other_environment is not null and not j.second_try)
     and r.provider = v.provider and r.provider_id = v.provider_id
     and (r.credential = j.credential or j.second_try and v.id = j.device_id)
+),
+buried_voip as (
+  -- A VoIP token beside another: the device stays, and 404 and 410 alone end its calls.
+  update devices v set voip_state = 'dead', voip_failing_reason = j.reason, updated_at = now()
+  from judged j
+  where j.outcome = 'dead' and j.status in (404, 410) and v.voip_token = j.token and v.voip_token <> ''
+    and v.token_kind <> 'voip' and v.provider = j.provider and v.voip_state = 'active'
+    and v.registered_at < to_timestamp(j.proof_at)
 )
 select id from done
 
@@ -454,13 +476,17 @@ picked as materialized (
 -- claimed: what piled up during an outage must not go all at once.
 with pace as materialized (
   select z.push_id, z.paid_until,
-         floor(z.per_second * extract(
+         -- one at least, whatever the rate: what it costs is waited for afterwards
+         greatest(1, floor(z.per_second * extract(
            epoch from now() + make_interval(secs => %(ahead_seconds)s)
-                      - greatest(z.paid_until, now() - make_interval(secs => %(ahead_seconds)s)))) as allowed
+                      - greatest(z.paid_until, now() - make_interval(secs => %(ahead_seconds)s))))) as allowed
   from push_paces z
   join pushes p on p.id = z.push_id and p.state in ('planning', 'sending') and p.paused_at is null
-  where not exists (select from batches b where b.push_id = z.push_id and not b.parked and b.claimed_by is null
-                                                and b.due_at <= now())
+  where z.paid_until <= now() + make_interval(secs => %(ahead_seconds)s)
+    and not exists (
+      select from batches b
+      where b.push_id = z.push_id and not b.parked and b.claimed_by is null and b.due_at <= now()
+        and not exists (select from pauses y where y.credential = b.credential and y.scope in ('', b.scope)))
   for update of z skip locked
 ),
 chosen as materialized (
@@ -471,7 +497,7 @@ chosen as materialized (
     from pace a
     cross join lateral (
       select q.id, q.push_id, q.recipient_count, q.turn from batches q
-      where q.push_id = a.push_id and q.parked and q.due_at <= now() and a.allowed > 0
+      where q.push_id = a.push_id and q.parked and q.due_at <= now()
       order by q.turn nulls first, q.id limit 1000
     ) b
   ) n

@@ -77,7 +77,7 @@ where (%(after_device)s::uuid is null
        or case cardinality(%(topics)s::text[])
             when 1 then t.topic = (%(topics)s::text[])[1] else t.topic = any(%(topics)s::text[]) end)
   and (%(topic_prefix)s::text is null or t.topic ^@ %(topic_prefix)s::text)
-  and (%(providers)s::text[] is null or d.provider = any(%(providers)s::text[]))
+  and provider_is(%(providers)s::text[], d.provider, d.environment, d.voip_token)
   and (%(platforms)s::text[] is null or d.platform = any(%(platforms)s::text[]))
   and (%(users)s::text[] is null
        or case cardinality(%(users)s::text[])

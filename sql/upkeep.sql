@@ -49,7 +49,7 @@ delete from pushes where id in (
 
 -- name: remove_finished_paces
 delete from push_paces where push_id in (
-  select z.push_id from push_paces z join pushes p on p.id = z.push_id where p.state in ('done', 'cancelled')
+  select z.push_id from push_paces z join pushes p on p.id = z.push_id where p.state in ('done', 'cancelled') and p.finished_at < now() - interval '1 hour'
   limit %(most)s)
 
 -- name: remove_old_receipts

@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 _LOG = logging.getLogger(__name__)
 _OPEN_SECONDS = 30.0
+_FIRST_SECONDS = 2.5  # longer than the pool tries, so that it is asked again when it has given up
 _TRIAL_INTERVAL_SECONDS = 0.5
 _TRIAL_SECONDS = 2
 _CONNECTION_LOST = ("08", "57P")  # classes of SQLSTATE: connection exceptions, shutdown and crash of the server
@@ -99,17 +100,28 @@ class Database:
         return self._away
 
     async def __aenter__(self) -> Self:
-        await self._reach()
+        end = time.monotonic() + _OPEN_SECONDS
+        await self._reach(end)
+        await self._pool.open(wait=False)
         try:
-            await self._pool.open(wait=True, timeout=_OPEN_SECONDS)
-        except PoolTimeout as error:
+            await self._fill(end)
+        except BaseException:
             await self._pool.close()
-            raise DatabaseUnavailableError(f"no connection within {_OPEN_SECONDS:.0f} seconds") from error
+            raise
         return self
 
-    async def _reach(self) -> None:
+    async def _fill(self, end: float) -> None:
+        """Wait for the pool's first connection. Asking again makes it try again, where waiting for it would not."""
+        while True:
+            try:
+                async with self._pool.connection(timeout=_FIRST_SECONDS):
+                    return
+            except PoolTimeout as error:
+                if time.monotonic() > end:
+                    raise DatabaseUnavailableError(f"no connection within {_OPEN_SECONDS:.0f} seconds") from error
+
+    async def _reach(self, end: float) -> None:
         """Wait for the database to accept a connection, trying often: it may just be starting."""
-        end = time.monotonic() + _OPEN_SECONDS
         while True:
             try:
                 await (await AsyncConnection.connect(self._url, connect_timeout=5)).close()

@@ -12,7 +12,7 @@ _QUERIES = load("pushes")
 LANES = ("urgent", "normal", "bulk")
 NO_CURSOR = "00000000-0000-0000-0000-000000000000"
 _PAUSABLE = ["scheduled", "planning", "sending"]
-NEEDS = ("device", "user", "meta", "timezone", "locale")
+NEEDS = ("device", "user", "account", "voip", "meta", "timezone", "locale")
 """What a push may ask its batches to say of their recipients."""
 
 
@@ -31,6 +31,7 @@ class NewPush(msgspec.Struct, kw_only=True):
     expire_at: float | None
     max_rate: int | None = None
     needs: list[str] = []
+    webhook: str | None = None
 
     def parameters(self, batch_size: int) -> dict[str, object]:
         """The values of its columns, and what enqueueing its batches takes."""
@@ -108,9 +109,8 @@ async def accept_devices(
     database: Database, push: NewPush, device_ids: Sequence[str] | None, users: Sequence[str] | None, batch_size: int
 ) -> bool:
     """Accept a push to these devices or users' devices with its batches; False when its uid is taken."""
-    query, audience = (_QUERIES.accept_users, users) if device_ids is None else (_QUERIES.accept_ids, device_ids)
-    name = "users" if device_ids is None else "device_ids"
-    return bool(await database.values(query, push.parameters(batch_size) | {name: audience}))
+    query = _QUERIES.accept_users if device_ids is None else _QUERIES.accept_ids
+    return bool(await database.values(query, push.parameters(batch_size) | {"users": users, "device_ids": device_ids}))
 
 
 async def accept_raw(database: Database, push: NewPush, raw: dict[str, object], batch_size: int) -> bool:
@@ -130,9 +130,10 @@ async def by_uid(database: Database, uid: str) -> KnownPush | None:
     return await database.row(_QUERIES.by_uid, {"uid": uid}, KnownPush)
 
 
-async def next_to_plan(connection: Connection, ahead_batches: int) -> PushToPlan | None:
-    """Take the push whose turn it is, skipping those with `ahead_batches` or more waiting in the queue."""
-    found = await rows(connection, _QUERIES.next_to_plan, {"ahead": ahead_batches}, PushToPlan)
+async def next_to_plan(connection: Connection, ahead_batches: int, most_batches: int) -> PushToPlan | None:
+    """Take the push whose turn it is, skipping those that are `ahead_batches` ahead, or have `most_batches` waiting."""
+    parameters = {"ahead": ahead_batches, "most": max(ahead_batches, most_batches)}
+    found = await rows(connection, _QUERIES.next_to_plan, parameters, PushToPlan)
     return found[0] if found else None
 
 

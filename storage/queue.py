@@ -37,6 +37,7 @@ class ClaimedBatch(msgspec.Struct):
     tokens: bytes
     device_ids: list[str] | None
     attributes: str | None
+    admitted: list[bool] | None
     request: bytes | None
     uid: str
     analytics_uid: str
@@ -140,6 +141,11 @@ class Queue:
         """End these pauses of a credential: a probe was accepted. The scopes that were paused."""
         parameters = {"credential": credential, "scopes": list(scopes), "version": version}
         return [row[0] for row in await self._database.values(_QUERIES.lift_pause, parameters)]
+
+    async def note_admitted(self, batch: int, attempt: int, admitted: Sequence[bool]) -> None:
+        """Write down whom the push's limits have let pass, in the order of the recipients."""
+        parameters = {"batch": batch, "attempt": attempt, "admitted": list(admitted)}
+        await self._database.execute(_QUERIES.note_admitted, self._own | parameters)
 
     async def set_free(self, ahead_seconds: float) -> tuple[int, int]:
         """Let batches of paced pushes go, as many as their rates allow: (set free, pushes with a rate of their own)."""

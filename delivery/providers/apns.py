@@ -156,9 +156,7 @@ class ApnsProvider:
         settings = msgspec.json.decode(credential.settings, type=ApnsSettings)
         secrets = msgspec.json.decode(credential.secrets, type=ApnsSecrets)
         self._settings = settings
-        self.defaults = Defaults(
-            content_available=settings.content_available, mutable_content=settings.mutable_content
-        )
+        self.defaults = Defaults(content_available=settings.content_available, mutable_content=settings.mutable_content)
         self._environment = credential.environment
         self._tokens: ApnsTokens | None = None
         certificate = None

@@ -38,6 +38,9 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     quota_per_minute: sends a minute by all processes; 0 = no limit; FCM without `endpoint`: 600000 unless told
     ramp_up_seconds: how long it takes from nothing to all of the quota after a minute without sends, 60 unless told
     gone_percent: pause when more than this share of tokens turns out to be gone, 50 unless told; 100 = never
+    outcome_url: where what comes of its pushes is told, in signed batches (docs/outcomes.md)
+    outcome_secret: what they are signed with, 16 to 1024 characters
+    outcome_kinds: what to tell: accepted, failed, dead, retry, expired, …; everything but retry when absent
     key: APNs: the text of the .p8 file
     key_id: APNs: the key's id
     team_id: APNs: the team's id
@@ -62,6 +65,9 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     quota_per_minute: int | None = None
     ramp_up_seconds: int | None = None
     gone_percent: int | None = None
+    outcome_url: str | None = None
+    outcome_secret: str | None = None
+    outcome_kinds: list[str] | None = None
     key: str | None = None
     key_id: str | None = None
     team_id: str | None = None

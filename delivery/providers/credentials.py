@@ -10,6 +10,7 @@ import msgspec
 
 from delivery.providers import apns_credential, fcm_credential
 from delivery.providers.credential_fields import CredentialError, CredentialFields, UnsupportedCredentialError
+from delivery.webhooks.hooks import WebhookError, credential_parts
 from storage.credentials import NewCredential
 
 _PROVIDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
@@ -57,12 +58,16 @@ def checked(fields: CredentialFields) -> NewCredential:
 def _new(
     fields: CredentialFields, settings: msgspec.Struct, secrets: msgspec.Struct, environment: str
 ) -> NewCredential:
+    try:
+        told, signed = credential_parts(fields.outcome_url, fields.outcome_secret, fields.outcome_kinds)
+    except WebhookError as error:
+        raise CredentialError(error.detail, error.path) from None
     return NewCredential(
         provider_id=fields.provider_id,
         provider=fields.provider,
         environment=environment,
-        settings=msgspec.json.encode(settings),
-        secrets=msgspec.json.encode(secrets),
+        settings=msgspec.json.encode(msgspec.to_builtins(settings) | told),
+        secrets=msgspec.json.encode(msgspec.to_builtins(secrets) | signed),
         default=bool(fields.default),
     )
 

@@ -26,9 +26,21 @@ class _HeadersOnly(msgspec.Struct):
 
 def explicit_topic(raw: bytes) -> str:
     """Return the `apns-topic` that the headers of `notification.apns` name, '' when they name none."""
+    return _header(raw, "apns-topic")
+
+
+def is_voip(raw: bytes) -> bool:
+    """Whether `notification.apns` is a call, which goes to the token that a device has for calls."""
+    if b"voip" not in raw:
+        return False
+    push_type = _header(raw, "apns-push-type")
+    return push_type == "voip" or (not push_type and explicit_topic(raw).endswith(apns_payload.SUFFIXES["voip"]))
+
+
+def _header(raw: bytes, wanted: str) -> str:
     try:
         headers = msgspec.json.decode(raw, type=_HeadersOnly).headers or {}
-        found = next((value for name, value in headers.items() if name.lower() == "apns-topic"), None)
+        found = next((value for name, value in headers.items() if name.lower() == wanted), None)
         return "" if found is None else msgspec.json.decode(found, type=str)
     except msgspec.DecodeError:
         return ""  # what is wrong with it is for `check` to say

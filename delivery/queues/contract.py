@@ -45,6 +45,9 @@ class Queue(Protocol):
     async def pause(self, credential: str, pause: Pause, reason: str, *, version: int | None, again: bool) -> None:
         """Stop a credential or a scope of it, if it still is the version that had the trouble."""
 
+    async def note_admitted(self, batch: Batch, admitted: Sequence[bool]) -> None:
+        """Write down whom the push's limits have let pass, in the order of the recipients."""
+
     async def set_free(self, ahead_seconds: float) -> tuple[int, int]:
         """Let batches of pushes with a rate of their own go: (batches set free, such pushes)."""
 

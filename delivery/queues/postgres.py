@@ -57,6 +57,10 @@ class PostgresQueue:
             version=version,
         )
 
+    async def note_admitted(self, batch: Batch, admitted: Sequence[bool]) -> None:
+        """Write down whom the push's limits have let pass, in the order of the recipients."""
+        await self._queue.note_admitted(batch.id, batch.attempt, admitted)
+
     async def set_free(self, ahead_seconds: float) -> tuple[int, int]:
         """Let batches of pushes with a rate of their own go: (batches set free, such pushes)."""
         return await self._queue.set_free(ahead_seconds)
@@ -97,6 +101,7 @@ def _claim(row: ClaimedBatch) -> Claim:
         timezone=row.timezone,
         locale=row.locale,
         device_ids=row.device_ids,
+        admitted=row.admitted,
         attributes=_ATTRIBUTES.decode(row.attributes) if row.attributes else None,
     )
     return Claim(batch, row.request, row.cancelled, row.paused, row.uid, row.analytics_uid)

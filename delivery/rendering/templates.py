@@ -59,6 +59,11 @@ class Template:
         self.needs = frozenset(needs for needs, _ in used)
         self.l10n_names = frozenset(key for needs, key in used if needs == "l10n")
 
+    @property
+    def outline(self) -> bytes:
+        """The payload with nothing in place of its expressions."""
+        return b"".join(self._parts)
+
     def render(self, values: Values) -> bytes:
         """The payload for one recipient; raises RenderError."""
         parts = self._parts.copy()

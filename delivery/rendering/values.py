@@ -20,6 +20,7 @@ class Values(msgspec.Struct):
     meta: Mapping[str, str] | None = None
     l10n: Mapping[str, str] | None = None
     push_uid: str = ""
+    push_account: str = ""
     receipt_token: str = ""
     vars: Mapping[str, Scalar] | None = None
 
@@ -106,6 +107,7 @@ _FIXED: dict[tuple[str, ...], Read] = {
     ("device", "id"): lambda values: values.device_id or None,
     ("device", "user"): lambda values: values.device_user or None,
     ("push", "uid"): lambda values: values.push_uid or None,
+    ("push", "account"): lambda values: values.push_account or None,
     ("receipt_token",): lambda values: values.receipt_token or None,
 }
 _MAPPED: dict[tuple[str, ...], Callable[[str], Read]] = {("device", "meta"): _meta, ("l10n",): _l10n, ("vars",): _vars}

@@ -12,6 +12,8 @@ import msgspec
 from delivery.planner import PlannerOptions
 from delivery.sender import SenderOptions
 from delivery.worker import Worker, WorkerOptions
+from emulators.control import ConnectionsOrder
+from emulators.emulator import Emulator
 from methods.all import TABLE
 from methods.context import Context
 from storage.database import Database
@@ -74,6 +76,12 @@ class World:
             while await self.database.values(b"select 1 from batches where claimed_by is not null", {}):
                 pass
 
+    async def cut_off(self, emulator: Emulator) -> None:
+        """Drop the emulator's connections until no worker holds a batch: what hangs there is over."""
+        async with asyncio.timeout(15):
+            while await self.database.values(b"select 1 from batches where claimed_by is not null", {}):
+                emulator.order_connections(ConnectionsOrder(drop=True))
+
     async def probed(self) -> None:
         """Wait until no pause has a probe due, and what was tried with is settled."""
         async with asyncio.timeout(15):
@@ -81,19 +89,19 @@ class World:
                 pass
         await self.quiet()
 
-    async def device(self, token: str, topic: str = "test", **columns: str) -> str:
+    async def device(self, token: str, topic: str = "test", meta: dict[str, str] | None = None, **columns: str) -> str:
         """Register an APNs device, changed as a test needs it, an hour ago; its id."""
-        row = {"id": new_id(), "provider": "apns", "platform": "ios", "token": token, **columns}
+        row = {"id": new_id(), "provider": "apns", "platform": "ios", "token": token, "meta": meta or {}, **columns}
         await self.database.execute(
             b"with d as (insert into devices (id, provider, platform, token, user_id, locale, timezone, meta,"
             b" created_at, registered_at)"
             b" select r.id, r.provider, r.platform, r.token, coalesce(r.user_id, ''), coalesce(r.locale, ''),"
-            b" coalesce(r.timezone, ''), coalesce(r.meta, '{}'), now() - interval '1 hour', now() - interval '1 hour'"
+            b" coalesce(r.timezone, ''), r.meta, now() - interval '1 hour', now() - interval '1 hour'"
             b" from jsonb_populate_record(null::devices, %(row)s::jsonb) r returning id)"
             b" insert into device_topics (topic, device_id) select %(topic)s, id from d",
             {"row": json.dumps(row), "topic": topic},
         )
-        return row["id"]
+        return str(row["id"])
 
     async def registered(self, count: int, topic: str, provider: str = "apns") -> None:
         """Register so many devices with random tokens on a topic, an hour ago."""

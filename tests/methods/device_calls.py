@@ -9,12 +9,12 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from methods import devices, subscriptions, topics
+from methods import device_sync, devices, subscriptions, topics
 from methods.context import Context
 from methods.table import table_of
 from server.validation import decode
 
-TABLE = table_of((devices, topics, subscriptions))
+TABLE = table_of((devices, device_sync, topics, subscriptions))
 
 Call = Callable[..., Awaitable[Any]]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from methods.errors import BadRequestError, NotAvailableError
+from methods.errors import BadRequestError
 from storage.database import Database
 from storage.ids import as_id, new_id
 from tests.methods.device_calls import Call, register
@@ -169,12 +169,6 @@ async def test_the_longest_values_fit_into_the_indexes(call: Call) -> None:
     await call("user_topic_update", user="u" + wide, op="add", topics=topics)
     device = await register(call, "x" * 2048, user="u" + wide, provider_id="\U0001f600" * 128)
     assert device["topics"] == topics
-
-
-async def test_further_accounts_are_not_available_yet(call: Call) -> None:
-    with pytest.raises(NotAvailableError):
-        await register(call, accounts=["second"])
-    assert await register(call, accounts=[])
 
 
 @pytest.mark.parametrize(

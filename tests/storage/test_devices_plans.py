@@ -31,11 +31,16 @@ _SEED = (
     insert into user_topics (user_id, topic)
     select 'user ' || n, 'topic ' || mod(n, 50) from generate_series(1, 20000) n
     """,
-    b"analyze devices, device_topics, user_topics",
+    b"""
+    update devices set voip_token = 'voip ' || token, accounts = array['guest ' || token, 'guest of all']
+    where provider = 'apns' and id < '01970000-0000-0000-0000-000000000800'
+    """,
+    b"analyze devices, device_topics, user_topics, device_accounts",
 )
 _ALL: dict[str, Any] = dict.fromkeys(
     ("ids", "users", "topics", "providers", "platforms", "tokens", "provider_ids", "locales", "after")
 )
+_ALL |= {"with_accounts": False}
 _FEW = 7500  # of 20,000 and more
 _LATER = "01970000-0000-0000-0000-000000003a98"  # the 15,000th
 
@@ -83,7 +88,11 @@ _PAGES: list[tuple[str, dict[str, Any]]] = [
     ("page", {"users": ["user 7"]}),
     ("page", {"users": ["user 7", "user 8", "nobody"]}),
     ("page", {"users": [""], "after": _LATER}),
+    ("page", {"users": ["guest token 9"], "with_accounts": True}),
+    ("page", {"users": ["user 7", "user 8", "guest of all"], "with_accounts": True}),
     ("page", {"tokens": ["token 7", "token 8"]}),
+    ("page", {"tokens": ["voip token 9"]}),
+    ("page", {"tokens": ["voip token 9"], "providers": ["apns_voip", "fcm"]}),
     ("page", {"providers": ["apns"], "after": _LATER}),
     ("page_in_topics", {"topics": ["all"]}),
     ("page_in_topics", {"topics": ["all"], "after": _LATER}),
@@ -136,14 +145,34 @@ async def test_topics_of_users_are_read_by_index(seeded: Database) -> None:
 async def test_changes_find_their_devices_by_index(seeded: Database) -> None:
     chosen: dict[str, Any]
     for chosen in ({"ids": ["01970000-0000-0000-0000-000000000007"]}, {"users": ["user 7"]}, {"tokens": ["token 9"]}):
-        params = {"ids": None, "users": None, "tokens": None, **chosen}
+        params = {"ids": None, "users": None, "tokens": None, "providers": None, **chosen}
         for name in ("remove", *(() if "tokens" in chosen else ("lock_chosen", "update"))):
             change = {"op": "set", "topics": ["x"], "user_id": "v", "meta": None, "timezone": None, "locale": None}
             text = await plan(seeded, getattr(_DEVICES, name), {**change, **params})
             assert "Seq Scan" not in text, f"{name} {chosen}\n{text}"
+            assert rows_read(text) < 100, f"{name} {chosen}\n{text}"
 
 
-@pytest.mark.parametrize("name", ["take_token", "register_by_token", "register_by_id", "sync_topics"])
+async def test_tokens_of_a_provider_find_their_device_by_index(seeded: Database) -> None:
+    given = {"tokens": ["token 9", "voip token 9"], "providers": ["apns_voip"], "provider_id": ""}
+    for name in ("remove", "by_token"):
+        text = await plan(seeded, getattr(_DEVICES, name), {"ids": None, "users": None, **given})
+        assert "Seq Scan" not in text, f"{name}\n{text}"
+        assert rows_read(text) < 100, f"{name}\n{text}"
+
+
+_REGISTERING = (
+    "take_token",
+    "take_voip_token",
+    "register_by_token",
+    "register_by_id",
+    "sync_topics",
+    "sync_by_token",
+    "add_users_topics",
+)
+
+
+@pytest.mark.parametrize("name", _REGISTERING)
 async def test_a_registration_finds_its_device_by_index(seeded: Database, name: str) -> None:
     texts = ("token_kind", "environment", "timezone", "locale", "app_version", "voip_token", "provider_id")
     params: dict[str, Any] = dict.fromkeys(texts, "") | {
@@ -155,6 +184,9 @@ async def test_a_registration_finds_its_device_by_index(seeded: Database, name: 
         "meta": "{}",
         "webpush_keys": None,
         "topics": ["x"],
+        "accounts": ["guest"],
+        "by_id": True,
+        "most": 101,
     }
     text = await plan(seeded, getattr(_DEVICES, name), params)
     assert "Seq Scan on devices" not in text

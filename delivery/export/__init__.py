@@ -1,0 +1,1 @@
+"""Exports of the record: every event into files, or into ClickHouse."""
