@@ -280,11 +280,21 @@ judged as materialized (
   -- What is to be sent again follows the device: a new token is used, a device that left gets nothing more, and a
   -- cancelled push sends nothing again. A dead token that the device has replaced meanwhile is sent again as well.
   select x.batch_id, x.position, x.push_id, x.provider, x.credential, x.status, x.due_at, x.proof_at, x.counts,
+         r.token, r.device_id, r.second_try, r.paused, r.attributes, r.admitted,
+         -- of an attempt without an answer the record keeps the reason: it may have arrived
          case when x.outcome in ('retry', 'released', 'held') and not r.cancelled and r.device_id is not null
-                   and v.id is null then 'DeviceRemoved' else x.reason end as reason, r.token, r.device_id, r.second_try, r.paused, r.attributes, r.admitted,
-         -- the token as it is now: one that the device brought meanwhile is tried where the device says
-         case when x.outcome = 'dead' and not r.cancelled and v.token = r.token then e.credential end as elsewhere,
-         e.environment as other_environment,
+                   and v.id is null and not (x.outcome = 'retry' and x.counts and x.status = 0)
+              then 'DeviceRemoved' else x.reason end as reason,
+         -- a token that the device brought meanwhile is tried where the device says, one that is not known here elsewhere
+         case when v.state = 'active' and v.token <> r.token and v.provider = x.provider then v.credential
+              when x.outcome = 'dead' and not r.cancelled and v.token = r.token then e.credential end as elsewhere,
+         case when v.state = 'active' and v.token <> r.token and v.provider = x.provider
+              then case v.provider when 'apns' then coalesce(nullif(v.environment, ''), v.usual) else '' end
+              when x.outcome = 'dead' and not r.cancelled and v.token = r.token then e.environment
+         end as other_environment,
+         case when v.state = 'active' and v.token <> r.token and v.provider = x.provider then false
+              else r.second_try or x.outcome = 'dead' and e.credential is not null end as tried_elsewhere,
+         x.reason = 'BadDeviceToken' and e.credential is not null as untried,
          case when v.id is not null and v.provider = x.provider and v.state = 'active' then v.token else r.token end
            as next_token,
          case
@@ -300,8 +310,10 @@ judged as materialized (
   join recipients r on r.batch_id = x.batch_id and r.position = x.position
   left join lateral (
     -- the token that the device has for a push of this kind; a device without one is as good as gone
-    select n.id, n.provider, n.state, case x.target when 'voip' then n.voip_token else n.token end as token
+    select n.id, n.provider, n.state, case x.target when 'voip' then n.voip_token else n.token end as token,
+           n.environment, h.credential, h.environment as usual
     from devices n
+    left join credential_routes h on h.provider = n.provider and h.provider_id = n.provider_id
     where n.id = r.device_id and case x.target when 'voip' then n.voip_token <> '' else n.token_kind <> 'voip' end
   ) v on x.outcome in ('retry', 'released', 'held', 'dead')
   left join elsewhere e on e.batch_id = x.batch_id and x.reason = 'BadDeviceToken'
@@ -314,7 +326,7 @@ again as (
          case when j.elsewhere is null then d.environment else j.other_environment end,
          d.scope, d.platform, d.target, d.timezone, d.locale, d.lane, d.paced or j.paused, d.paced,
          greatest(now(), to_timestamp(j.due_at)), case when j.counts then d.attempt else d.attempt - 1 end,
-         case when j.counts or d.attempt > 1 then d.first_attempt_at end, d.expire_at, count(*), d.second_try or j.elsewhere is not null,
+         case when j.counts or d.attempt > 1 then d.first_attempt_at end, d.expire_at, count(*), j.tried_elsewhere,
          case when count(j.device_id) > 0 then array_agg(j.device_id order by j.position) end,
          string_agg(j.next_token, E'\n' order by j.position),
          case when count(j.attributes) > 0 then jsonb_agg(j.attributes order by j.position) end,
@@ -323,7 +335,7 @@ again as (
   join done d on d.id = j.batch_id
   where j.outcome in ('retry', 'released', 'held')
   group by d.id, d.push_id, d.page, d.provider, d.credential, d.environment, d.scope, d.platform, d.target, d.timezone,
-           d.locale, d.lane, d.paced, d.attempt, d.first_attempt_at, d.expire_at, d.second_try, j.due_at, j.counts,
+           d.locale, d.lane, d.paced, d.attempt, d.first_attempt_at, d.expire_at, j.tried_elsewhere, j.due_at, j.counts,
            j.elsewhere, j.other_environment, j.paused
 ),
 recorded as (
@@ -365,7 +377,8 @@ reasoned as (
   insert into push_reasons as r (push_id, provider, outcome, reason, count, examples)
   select push_id, provider, case outcome when 'dead' then 'failed' when 'retry' then 'retried' else outcome end,
          reason, count(*),
-         coalesce((array_agg(device_id) filter (where device_id is not null))[1:3], '{}')
+         -- the nil one stands for a device that was removed with its user
+         coalesce((array_agg(device_id) filter (where device_id <> '00000000-0000-0000-0000-000000000000'))[1:3], '{}')
   from judged where outcome <> 'released'
   group by 1, 2, 3, 4
   on conflict (push_id, provider, outcome, reason) do update
@@ -412,7 +425,7 @@ buried as (
   where j.outcome = 'dead' and v.token = j.token and v.provider = j.provider and v.state = 'active'
     and v.registered_at < to_timestamp(j.proof_at)
     -- of a cancelled push, what would have been tried in the other environment: nothing is known of it
-    and not (j.reason = 'BadDeviceToken' and j.other_environment is not null and not j.second_try)
+    and not j.untried
     and r.provider = v.provider and r.provider_id = v.provider_id
     and (r.credential = j.credential or j.second_try and v.id = j.device_id)
 ),

@@ -359,3 +359,51 @@ def test_the_audience_of_older_releases_is_read_as_it_was_meant() -> None:
     audience = msgspec.json.decode(b'{"kind":"topics","topics":["a"]}', type=Audience)
     assert audience.parameters(0.0)["drive"] == ["a"]
     assert audience.parameters(0.0)["topics"] is None
+
+
+async def test_a_new_token_goes_back_to_the_environment_of_its_device(database: Database, queue: MakeQueue) -> None:
+    """The first token was on its way in the other environment when the device brought another one."""
+    await two_environments(database)
+    device = await register(database, "aa")
+    push = new_push()
+    await accept_devices(database, push, [device], None, 500)
+    worker = queue()
+    [claim] = await worker.claim(ROOM, [])
+    await worker.settle([finished(claim, {0: BAD_TOKEN})])
+    [second] = await worker.claim(ROOM, [])
+    await database.execute(b"update devices set token = 'bb'", {})
+    await worker.settle(
+        [finished(second, {0: Outcome(Kind.RETRY, "InternalServerError", 500, retry_after_seconds=0.0)})]
+    )
+    [third] = await worker.claim(ROOM, [])
+    found = (third.batch.tokens, third.batch.credential, third.batch.environment, third.batch.second_try)
+    assert found == ([b"bb"], "apns", "production", False)
+
+
+async def test_a_cancelled_push_says_nothing_of_a_token_that_could_be_at_home_elsewhere(
+    database: Database, queue: MakeQueue
+) -> None:
+    await two_environments(database)
+    device = await register(database, "aa")
+    push = new_push()
+    await accept_devices(database, push, [device], None, 500)
+    worker = queue()
+    [claim] = await worker.claim(ROOM, [])
+    await cancel(database, push.uid)
+    await worker.settle([finished(claim, {0: BAD_TOKEN})])
+    assert await database.values(b"select state from devices", {}) == [("active",)]
+
+
+async def test_that_an_attempt_may_have_arrived_is_kept_when_its_device_has_left(
+    database: Database, queue: MakeQueue
+) -> None:
+    device = await register(database, "aa")
+    push = new_push()
+    await accept_devices(database, push, [device], None, 500)
+    worker = queue()
+    [claim] = await worker.claim(ROOM, [])
+    await database.execute(b"delete from devices", {})
+    await worker.settle([finished(claim, {0: Outcome(Kind.UNKNOWN, "ConnectionLost")})])
+    assert await database.values(b"select outcomes, reasons from outcomes", {}) == [
+        (["suppressed"], ["ConnectionLost"])
+    ]
