@@ -15,6 +15,7 @@ class Attributes(msgspec.Struct):
     user: str = ""
     account: str = ""
     meta: dict[str, str] | None = None
+    badge: int | None = None
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Batch:
     timezone: str = ""  # these four only where the push asks for them
     locale: str = ""
     device_ids: list[str] | None = None
+    personal: bool = False  # the users of its devices have preferences
     attributes: list[Attributes] | None = None
     admitted: list[bool] | None = None  # whom the push's rate limits have let pass already
 

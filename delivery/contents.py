@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from delivery.preferences import Importance
 from delivery.rates import RateError, RateLimit, parse_rate_limit, render_key
 from delivery.rendering import build, neutral
 from delivery.rendering.build import Defaults
@@ -18,6 +19,7 @@ _NOW_OR_NEVER_SECONDS = 30
 """How long a push with ttl 0 is tried: the provider keeps it no longer than it takes, and neither do we."""
 
 _PLAIN = Defaults()
+_MOST_TEMPLATES = 1000  # of a push: one for each provider, and with badges one for each number
 _VARIABLE = re.compile(r"\{\{|#\{|device\.")
 _NEEDS = {
     "device.id": "device",
@@ -67,10 +69,23 @@ class LimitStrategy(msgspec.Struct):
     time_limit: TimeLimit | None = None
 
 
+class _Topics(msgspec.Struct):
+    topics: list[str] | None = None
+
+
+class _Addressed(msgspec.Struct):
+    channels: list[str] | None = None
+    filter: _Topics | None = None
+
+
 class PushRequest(msgspec.Struct):
     """The part of a request that is read again when its batches are sent."""
 
     notification: dict[str, msgspec.Raw]
+    recipient: _Addressed | None = None
+    importance: Importance | None = None
+    in_quiet_hours: Literal["hold", "drop"] | None = None
+    suppress_if_online: bool | None = None
     uid: str | None = None
     use_templating: bool | None = None
     localizations: dict[str, Translations] | None = None
@@ -116,10 +131,20 @@ class Content:
         self.translated = frozenset(name for each in given.values() for name in each.translations or ())
         self._localizations = Localizations({locale: each.translations or {} for locale, each in given.items()})
         self.limits = limits_of(request.limit_strategy)
-        self._templates: dict[tuple[str, Defaults], Template | None] = {}
+        self.importance: Importance = request.importance or "normal"
+        self.drops_in_quiet_hours = request.in_quiet_hours == "drop"
+        self.suppress_if_online = bool(request.suppress_if_online)
+        self.auto_badge = self._neutral is not None and self._neutral.badge == "auto"
+        self.topics = _topics(request.recipient)
+        self._templates: dict[tuple[str, Defaults, int | None], Template | None] = {}
 
     def __repr__(self) -> str:
         return "Content()"
+
+    @property
+    def asks_of_users(self) -> bool:
+        """Whether sending asks for something that is kept of users: presence, badges."""
+        return self.suppress_if_online or self.auto_badge
 
     @property
     def ttl(self) -> int | None:
@@ -135,14 +160,19 @@ class Content:
         fields = self._neutral
         return fields is not None and bool(fields.background or fields.data or not fields.is_silent)
 
-    def template(self, provider: str, defaults: Defaults, expire_at: float | None) -> Template | None:
+    def template(
+        self, provider: str, defaults: Defaults, expire_at: float | None, badge: int | None = None
+    ) -> Template | None:
         """The member of the notification for a provider, compiled; None when there is none.
 
-        Raises PayloadError and TemplateError. `expire_at` is the push's own, which `ttl` is part of already.
+        Raises PayloadError and TemplateError. `expire_at` is the push's own, which `ttl` is part of already; `badge` is
+        what "auto" stands for.
         """
-        key = (provider, defaults)
+        key = (provider, defaults, badge)
         if key not in self._templates:
-            member = self.source(provider, defaults, expire_at)
+            if len(self._templates) >= _MOST_TEMPLATES:
+                self._templates.clear()
+            member = self.source(provider, defaults, expire_at, badge)
             compiled = None
             if member is not None:
                 path = f"notification.{provider}"
@@ -150,12 +180,14 @@ class Content:
             self._templates[key] = compiled
         return self._templates[key]
 
-    def source(self, provider: str, defaults: Defaults = _PLAIN, expire_at: float | None = None) -> bytes | None:
+    def source(
+        self, provider: str, defaults: Defaults = _PLAIN, expire_at: float | None = None, badge: int | None = None
+    ) -> bytes | None:
         """The member of the notification for a provider before anything is rendered; raises PayloadError."""
         own = self._own.get(provider)
         sent_at = max(0.0, (expire_at or 0.0) - min(self.ttl or 0, MAX_TTL_SECONDS))
         given = None if own is None else bytes(own)
-        return build.build(provider, self._neutral, given, sent_at=sent_at, options=defaults)
+        return build.build(provider, self._neutral, given, sent_at=sent_at, badge=badge, options=defaults)
 
     def values(
         self,
@@ -178,21 +210,32 @@ class Content:
         )
 
 
+def _topics(addressed: _Addressed | None) -> list[str] | None:
+    """The topics by which a push reaches devices, None when it is addressed otherwise."""
+    if addressed is None:
+        return None
+    return addressed.channels or (addressed.filter.topics if addressed.filter is not None else None)
+
+
 def is_uniform(template: Template) -> bool:
     """Whether recipients of one locale get the same rendering."""
     return template.needs <= _UNIFORM
 
 
-def needs_of(templates: Sequence[Template], limits: Limits | None, *, voip: bool = False) -> list[str]:
+def needs_of(
+    templates: Sequence[Template], limits: Limits | None, *, voip: bool = False, of_users: bool = False
+) -> list[str]:
     """What batches must say of their recipients for these templates and limits: some of storage.pushes.NEEDS.
 
-    `voip`: APNs gets a call, which goes to the token for calls.
+    `voip`: APNs gets a call, which goes to the token for calls. `of_users`: something that is kept of users counts.
     """
     needs = {_NEEDS[name] for template in templates for name in template.needs if name in _NEEDS}
     if limits is not None and limits.window is not None:
         needs.add("timezone")
     if limits is not None and limits.rate is not None:
         needs |= {"device", "user"} if "user" in limits.rate.key else {"device"}
+    if of_users:
+        needs.add("user")
     return sorted(needs | {"voip"} if voip else needs)
 
 

@@ -13,10 +13,7 @@ RETRY_AFTER_CAP_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The word for the record and, when it is to be sent again, the time (Unix seconds) and if it was an attempt.
-
-    What a rate limit has admitted was one: limits are judged before the first attempt only.
-    """
+    """The word for the record and, when it is to be sent again, the time (Unix seconds) and if it was an attempt."""
 
     word: str
     reason: str
@@ -40,7 +37,7 @@ def judge(outcome: Outcome, batch: Batch, now: float) -> Verdict:
             return Verdict("expired", outcome.reason)
         return Verdict("held", outcome.reason, due_at=due_at, counts=False)
     if outcome.kind is Kind.RELEASED:
-        return Verdict("released", outcome.reason, due_at=now, counts=outcome.admitted)
+        return Verdict("released", outcome.reason, due_at=now, counts=False)
     return Verdict(outcome.kind.value, outcome.reason, outcome.status, proof_at=outcome.proof_at)
 
 
@@ -51,8 +48,7 @@ def _again(outcome: Outcome, batch: Batch, now: float) -> Verdict:
         return Verdict("expired", outcome.reason, outcome.status)
     if outcome.counts_as_attempt and due_at - batch.first_attempt_at > RETRY_FOR_SECONDS:
         return Verdict("failed", outcome.reason, outcome.status)
-    counts = outcome.counts_as_attempt or outcome.admitted
-    return Verdict("retry", outcome.reason, outcome.status, due_at=due_at, counts=counts)
+    return Verdict("retry", outcome.reason, outcome.status, due_at=due_at, counts=outcome.counts_as_attempt)
 
 
 def delay(outcome: Outcome, attempt: int) -> float:

@@ -78,7 +78,7 @@ class Messages:
             template = push.content.template(batch.provider, provider.defaults, batch.expire_at)
             if template is None:
                 return Rendered(None, failed=dict.fromkeys(range(len(batch.tokens)), _REFUSED))
-            if is_uniform(template):
+            if is_uniform(template) and not push.content.auto_badge:
                 return Rendered(self._shared(push, batch, provider, template))
         except (PayloadError, RenderError) as error:
             return Rendered(None, failed=dict.fromkeys(range(len(batch.tokens)), _failure(error)))
@@ -102,10 +102,13 @@ class Messages:
 
     def _each(self, push: _Push, batch: Batch, provider: Provider, template: Template) -> Rendered:
         rendered = Rendered(None, positions=[], each=[])
-        known: dict[tuple[str | None, ...], Message | Outcome] = {}  # recipients who get the same are rendered for once
+        known: dict[object, Message | Outcome] = {}  # recipients who get the same are rendered for once
         for position in range(len(batch.tokens)):
+            badge = batch.attributes[position].badge if batch.attributes else None
+            if push.content.auto_badge:
+                template = push.content.template(batch.provider, provider.defaults, batch.expire_at, badge) or template
             values = self._values(push, batch, position, template)
-            key = template.key(values)
+            key = (badge, template.key(values))
             found = known.get(key)
             if found is None:
                 found = known[key] = _prepared(provider, batch, template, values)

@@ -41,8 +41,7 @@ class Outcome:
     status, 0 without an answer. `retry_after_seconds` is the provider's wish, `backoff_base_seconds` the first step
     of the exponential backoff without one. `proof_at` (Unix seconds) says when a dead token is known to have been
     dead. `counts_as_attempt` is False when the message was not at fault (credential trouble, throttle). `due_at` (Unix
-    seconds) is when what is held may be sent. `admitted`: a rate limit has counted it, so that it must not be asked
-    again when it is sent again.
+    seconds) is when what is held may be sent.
     """
 
     kind: Kind
@@ -54,4 +53,3 @@ class Outcome:
     pause: Pause | None = None
     counts_as_attempt: bool = True
     due_at: float | None = None
-    admitted: bool = False

@@ -9,13 +9,10 @@ from delivery.batches import Batch, Results
 Item = TypeVar("Item")
 
 
-def portion(
-    batch: Batch, positions: Sequence[int], results: Results, *, admitted: bool = False
-) -> tuple[Batch, Results]:
+def portion(batch: Batch, positions: Sequence[int], results: Results) -> tuple[Batch, Results]:
     """These recipients of a batch as a batch of their own, and results that become the whole batch's when complete.
 
-    `admitted` says that a rate limit has counted them, whatever comes of them. One portion at a time: message ids that
-    follow from batch, attempt and position would come twice.
+    One portion at a time: message ids that follow from batch, attempt and position would come twice.
     """
     part = dataclasses.replace(
         batch,
@@ -31,8 +28,7 @@ def portion(
             if message_id is not None:
                 results.accepted(position, message_id)
             else:
-                outcome = found.exceptions[place]
-                results.settled(position, dataclasses.replace(outcome, admitted=True) if admitted else outcome)
+                results.settled(position, found.exceptions[place])
 
     return part, Results(part, pass_on)
 

@@ -5,18 +5,19 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
 
-from delivery.admission import Admissions
+from delivery.admission import Admissions, asks
 from delivery.batches import Batch, Results
-from delivery.contents import Limits
+from delivery.contents import Content
 from delivery.endings import RELEASED, settle_all
 from delivery.messages import Messages, Rendered, UnknownPushError
-from delivery.outcomes import Outcome
+from delivery.outcomes import Kind, Outcome
 from delivery.portions import portion
 from delivery.providers.contract import Attempt
 from delivery.providers.registry import Registry
 from storage.database import DatabaseUnavailableError
 
 _LOG = logging.getLogger(__name__)
+_DEFECT = Outcome(Kind.RETRY, "InternalError")
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,30 +51,34 @@ class Submission:
         """Send a batch, at once or when its limits have been judged."""
         batch, results = entry.batch, entry.results
         try:
-            limits = self._messages.content(batch.push_id).limits
+            content = self._messages.content(batch.push_id)
         except UnknownPushError:
             settle_all(results, RELEASED)
             return
-        if limits is None:
+        if not asks(batch, content):
             self._send(entry, batch, results)
             return
-        task = asyncio.create_task(self._judge(entry, batch, results, limits), name="judge limits")
+        task = asyncio.create_task(self._judge(entry, batch, results, content), name="judge a batch")
         self._judging.add(task)
         task.add_done_callback(self._judging.discard)
 
-    async def _judge(self, entry: InFlight, batch: Batch, results: Results, limits: Limits) -> None:
+    async def _judge(self, entry: InFlight, batch: Batch, results: Results, content: Content) -> None:
         try:
-            blocked: Mapping[int, Outcome] = await self._admissions.judge(batch, limits)
+            blocked: Mapping[int, Outcome] = await self._admissions.judge(batch, content)
         except DatabaseUnavailableError as error:
             _LOG.warning("limits wait for the database", extra={"batch": batch.id, "error": str(error)})
             settle_all(results, RELEASED)
             return
-        if not blocked and limits.rate is None:
+        except Exception:  # a defect of ours: it must not keep the batch for ever
+            _LOG.exception("a batch could not be judged", extra={"batch": batch.id})
+            settle_all(results, _DEFECT)
+            return
+        if not blocked:
             self._send(entry, batch, results)
             return
         free = [position for position in range(len(batch.tokens)) if position not in blocked]
         if free:
-            self._send(entry, *portion(batch, free, results, admitted=limits.rate is not None))
+            self._send(entry, *portion(batch, free, results))
         for position, outcome in blocked.items():
             results.settled(position, outcome)
 

@@ -36,7 +36,7 @@ class Notification(Params):
     body: the text
     message: another name of body
     sound: the sound's name, or an object with name, critical and volume (0 to 1)
-    badge: the number on the app's icon
+    badge: the number on the app's icon; auto: the counter of the user (badge_update)
     image: URL of a picture, https
     data: what the app gets beside the text
     url: what opens on tap
@@ -61,7 +61,7 @@ class Notification(Params):
     body: str | None = None
     message: str | None = None
     sound: str | Sound | None = None
-    badge: Annotated[int, Meta(ge=0, le=MAX_BADGE)] | None = None
+    badge: Annotated[int, Meta(ge=0, le=MAX_BADGE)] | Literal["auto"] | None = None
     image: str | None = None
     data: dict[str, str] | None = None
     url: str | None = None
@@ -159,7 +159,7 @@ def _made(
         given = {name: raw for name, raw in request.notification.items() if name in _NEUTRAL}
         compile_payload(msgspec.json.encode(given), "notification")
     templates = [_checked(content, name, target) for name in providers if provider in ("", name) or name in own]
-    needs = needs_of(templates, content.limits, voip=voip)
+    needs = needs_of(templates, content.limits, voip=voip, of_users=content.asks_of_users)
     _check_needs(content, templates, needs, target, use_meta=use_meta)
     return Payloads(providers, topic, needs, content.ttl, content)
 

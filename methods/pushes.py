@@ -43,7 +43,7 @@ class ReasonCount(Result):
     """How many recipients came to one end for one reason.
 
     provider: the provider
-    outcome: failed, expired, cancelled, suppressed, dropped; and, outside the ledger, skipped and retried (attempts)
+    outcome: failed, expired, cancelled, suppressed, dropped; outside the ledger skipped, held and retried (attempts)
     reason: the provider's word, or ours
     count: recipients
     examples: up to three devices that this happened to; push_explain tells more of each

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from delivery.contents import LimitStrategy, Translations, expiry
+from delivery.preferences import Importance
 from delivery.providers.credentials import LATER
 from delivery.webhooks.hooks import OutcomeWebhook, WebhookError
 from methods.context import Context
@@ -42,6 +43,10 @@ class SendPushNotificationParams(Params):
     use_templating: true: strings may hold templates, as `{{ device.meta.name | default('friend') }}`
     use_meta: true: templates may read device.meta
     priority: the lane: urgent, normal (default for devices, users, tokens) or bulk (default for topics and filters)
+    importance: low, normal (default) or high: users may want nothing less important than a level of theirs
+    in_quiet_hours: what to do in a user's quiet hours and snoozes: hold it until they end (default) or drop it
+    suppress_if_online: true: users who are in the app (user_presence_update) get nothing
+    delay_ms: send so much later; who is in the app by then counts as online
     delivery: an attempt of unknown outcome is tried again (at_least_once, the default) or not (at_most_once)
     max_rate: at most so many sends a second for this push, whoever sends
     dry_run: true: nothing is sent; the answer says who would get what, and what is wrong with it
@@ -60,6 +65,10 @@ class SendPushNotificationParams(Params):
     use_templating: bool | None = None
     use_meta: bool | None = None
     priority: Literal["urgent", "normal", "bulk"] | None = None
+    importance: Importance | None = None
+    in_quiet_hours: Literal["hold", "drop"] | None = None
+    suppress_if_online: bool | None = None
+    delay_ms: Annotated[int, Meta(ge=0, le=86_400_000)] | None = None
     delivery: Literal["at_least_once", "at_most_once"] | None = None
     max_rate: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     dry_run: bool | None = None
@@ -94,7 +103,7 @@ class _Acceptable:
     push: NewPush
     resolved: Resolved
     payloads: Payloads
-    send_at: int | None
+    send_at: float | None
 
 
 async def send_push_notification(ctx: Context, params: SendPushNotificationParams) -> SendPushNotificationResult:
@@ -125,7 +134,7 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
         params.notification,
         ctx.body,
         resolved.target,
-        made=bool(params.use_templating or params.localizations or params.limit_strategy),
+        made=_is_made(params),
         use_meta=bool(params.use_meta),
         provider=resolved.provider,
     )
@@ -153,7 +162,8 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
         needs=payloads.needs,
         webhook=_stored(ctx, params.webhook),
     )
-    later = params.send_at if params.send_at is not None and params.send_at > now else None
+    starts_at = max(params.send_at or 0, now) + (params.delay_ms or 0) / 1000
+    later = starts_at if starts_at > now else None
     return _Acceptable(push, resolved, payloads, later)
 
 
@@ -161,6 +171,11 @@ def _check_locales(localizations: Mapping[str, object]) -> None:
     for locale in localizations:
         if locale != "default":  # which serves every locale, as "" does
             checked_locale(locale.replace("_", "-"), "localizations")
+
+
+def _is_made(params: SendPushNotificationParams) -> bool:
+    """Whether more than the bytes of the payloads counts when the push is sent."""
+    return bool(params.use_templating or params.localizations or params.limit_strategy or params.suppress_if_online)
 
 
 def _stored(ctx: Context, webhook: OutcomeWebhook | None) -> str | None:

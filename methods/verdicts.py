@@ -26,9 +26,11 @@ _REASONS = {
     "RateLimited": "it was over the push's rate limit",
     "NoTimezone": "the push has a window of local time, and no time zone is known of the device",
     "QuietHours": "its user has quiet hours",
-    "TopicMuted": "its user has muted the topic",
+    "Snoozed": "its user wants nothing for a while",
+    "LevelTooLow": "its user wants more important pushes only",
+    "TopicMuted": "its user has muted every topic by which the push reaches it",
+    "Online": "its user was in the app",
     "DeviceRemoved": "the device was removed before it could be sent again",
-    "UserPreferences": "its user does not want it",
 }
 _LEFT_OUT = "planning left it out: {reason}"
 _MISSED = {

@@ -62,7 +62,7 @@ async def _schema(database: Database) -> Finding:
 async def _api_keys(database: Database, settings: Settings) -> Finding:
     if settings.api_key:
         return ok("API keys", "one is given by the settings")
-    valid = await api_keys.valid_digests(database)
+    valid = await api_keys.valid_keys(database)
     if not valid:
         advice = "run `tocsin key create NAME`, unless the hosts that run `tocsin serve` have TOCSIN_API_KEY"
         return warn("API keys", "there is none in the database, and no TOCSIN_API_KEY here", advice)

@@ -14,6 +14,9 @@ d.id, null::uuid as known_id, d.provider, d.provider_id, d.environment, d.platfo
                  else (select a.name from unnest(d.accounts) with ordinality a (name, n)
                        where a.name = any (%(users)s::text[]) order by a.n limit 1) end
   end as account,
+  -- whose user has preferences is in a batch with the likes; the table is mostly empty, and then costs a look a page
+  case when %(lane)s::smallint > 0 and (select exists (select from user_preferences limit 1))
+       then exists (select from user_preferences u where u.user_id = d.user_id) else false end as personal,
   case when 'timezone' = any (%(needs)s::text[]) then d.timezone else '' end as timezone,
   case when 'locale' = any (%(needs)s::text[]) then d.locale else '' end as locale,
   case when 'user' = any (%(needs)s::text[]) then d.user_id end as user_id,
@@ -28,7 +31,7 @@ grouped as materialized (
          case when a.provider = 'apns' then coalesce(nullif(a.environment, ''), r.environment) else '' end
            as environment,
          case a.provider when 'apns' then %(apns_topic)s when 'fcm' then a.platform else '' end as scope,
-         a.platform, a.token_kind as target, a.timezone, a.locale,
+         a.platform, a.token_kind as target, a.timezone, a.locale, a.personal,
          -- to the second, so that devices held alike share a batch
          case when a.hold_until > now() then date_trunc('second', a.hold_until) + interval '1 second' end as held_until,
          count(*) as recipients, array_agg(a.id) as ids, array_agg(a.token) as tokens,
@@ -39,7 +42,7 @@ grouped as materialized (
   from audience a
   join credential_routes r on r.provider = a.provider and r.provider_id = a.provider_id
   where a.provider = any (%(providers)s::text[]) and a.token is not null
-  group by 1, 2, 3, 4, 5, 6, 7, 8, 9
+  group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 ),
 -- Where the batches stand in their credential's and lane's order of service: after what the push had before, but not
 -- before what waits longest, or what other pushes have come to. So pushes get the same share from when they come.
@@ -60,9 +63,10 @@ placed as materialized (
 -- `push` has a row only when this statement is the one that may write.
 queued as (
   insert into batches (push_id, provider, credential, environment, scope, platform, target, timezone, locale, lane,
-                       turn, parked, paced, page, due_at, expire_at, recipient_count, device_ids, tokens, attributes)
+                       personal, turn, parked, paced, page, due_at, expire_at, recipient_count, device_ids, tokens,
+                       attributes)
   select p.id, g.provider, g.credential, g.environment, g.scope, g.platform, g.target, g.timezone, g.locale,
-         %(lane)s::smallint, case when g.held_until is null then g.turn + s.first - 1 end,
+         %(lane)s::smallint, g.personal, case when g.held_until is null then g.turn + s.first - 1 end,
          %(paced)s::boolean, %(paced)s::boolean, %(cursor)s::uuid, coalesce(g.held_until, now()),
          to_timestamp(%(expire_at)s::float8), least(g.recipients - s.first + 1, %(batch_size)s::bigint),
          case when g.ids[1] is not null then g.ids[s.first : s.first + %(batch_size)s::bigint - 1] end,
@@ -130,6 +134,7 @@ audience as materialized (
   select distinct on (t.token) null::uuid as id, d.id as known_id, %(provider)s::text as provider,
          %(provider_id)s::text as provider_id, ''::text as environment, ''::text as platform,
          t.token collate "C" as token, %(target)s::text as token_kind, null::timestamptz as hold_until,
+         false as personal,
          case when 'timezone' = any (%(needs)s::text[]) then coalesce(d.timezone, '') else '' end as timezone,
          case when 'locale' = any (%(needs)s::text[]) then coalesce(d.locale, '') else '' end as locale,
          case when 'account' = any (%(needs)s::text[]) then d.user_id end as account,

@@ -20,7 +20,7 @@ select t.id, t.push_id::text, t.provider, t.credential, t.environment, t.scope, 
        p.paused_at is not null as paused, k.abandoned, t.second_try, t.platform, t.timezone, t.locale,
        (select c.version from credentials c where c.provider_id = t.credential) as version,
        convert_to(t.tokens, 'UTF8') as tokens,
-       case when p.needs <> '{}' then t.device_ids::text[] end as device_ids, t.attributes::text as attributes,
+       case when p.needs <> '{}' or t.personal then t.device_ids::text[] end as device_ids, t.personal, t.attributes::text as attributes,
        t.admitted,
        case when t.push_id = any (%(known)s::uuid[]) then null else p.request end as request,
        case when t.push_id = any (%(known)s::uuid[]) then '' else p.uid end as uid,
@@ -320,11 +320,11 @@ judged as materialized (
 ),
 again as (
   insert into batches (push_id, page, provider, credential, environment, scope, platform, target, timezone, locale, lane,
-                       parked, paced, due_at, attempt, first_attempt_at, expire_at, recipient_count, second_try,
+                       personal, parked, paced, due_at, attempt, first_attempt_at, expire_at, recipient_count, second_try,
                        device_ids, tokens, attributes, admitted)
   select d.push_id, d.page, d.provider, coalesce(j.elsewhere, d.credential),
          case when j.elsewhere is null then d.environment else j.other_environment end,
-         d.scope, d.platform, d.target, d.timezone, d.locale, d.lane, d.paced or j.paused, d.paced,
+         d.scope, d.platform, d.target, d.timezone, d.locale, d.lane, d.personal, d.paced or j.paused, d.paced,
          greatest(now(), to_timestamp(j.due_at)), case when j.counts then d.attempt else d.attempt - 1 end,
          case when j.counts or d.attempt > 1 then d.first_attempt_at end, d.expire_at, count(*), j.tried_elsewhere,
          case when count(j.device_id) > 0 then array_agg(j.device_id order by j.position) end,
@@ -335,7 +335,7 @@ again as (
   join done d on d.id = j.batch_id
   where j.outcome in ('retry', 'released', 'held')
   group by d.id, d.push_id, d.page, d.provider, d.credential, d.environment, d.scope, d.platform, d.target, d.timezone,
-           d.locale, d.lane, d.paced, d.attempt, d.first_attempt_at, d.expire_at, j.tried_elsewhere, j.due_at, j.counts,
+           d.locale, d.lane, d.personal, d.paced, d.attempt, d.first_attempt_at, d.expire_at, j.tried_elsewhere, j.due_at, j.counts,
            j.elsewhere, j.other_environment, j.paused
 ),
 recorded as (

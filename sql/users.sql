@@ -3,6 +3,17 @@
 -- name: _preferences
 p.user_id, p.quiet_hours, extract(epoch from p.snooze_until)::float8 as snooze_until, p.muted_topics, p.level
 
+-- name: of_devices
+-- What the users of these devices want, and by which of these topics a push reaches each device.
+select d.id::text as device_id, d.timezone,
+       case when %(topics)s::text[] is null then '{}'
+            else array(select s.topic from device_topics s where s.device_id = d.id and s.topic = any (%(topics)s::text[]))
+       end as topics,
+-- include: _preferences
+from devices d
+join user_preferences p on p.user_id = d.user_id
+where d.id = any (%(device_ids)s::uuid[])
+
 -- name: preferences
 select
 -- include: _preferences

@@ -36,6 +36,7 @@ class ClaimedBatch(msgspec.Struct):
     version: int | None
     tokens: bytes
     device_ids: list[str] | None
+    personal: bool
     attributes: str | None
     admitted: list[bool] | None
     request: bytes | None

@@ -51,7 +51,7 @@ async def count(database: Database, kind: str, parameters: Mapping[str, object])
     groups: dict[tuple[str, str, str], Group] = {}
     totals: defaultdict[tuple[str, str, str], int] = defaultdict(int)
     while cursor is not None:
-        rows = await database.rows(query, {**parameters, "cursor": cursor}, _Page, fresh=True)
+        rows = await database.rows(query, {"lane": 0, **parameters, "cursor": cursor}, _Page, fresh=True)
         for row in rows:
             if row.provider is not None:
                 key = (row.provider, row.platform or "", row.skipped or "")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from psycopg import sql
 
+from storage import limits, user_removal, users
 from storage.database import Connection, Database, rows, values
 from storage.queries import load
 
@@ -15,6 +16,8 @@ _LOG = logging.getLogger(__name__)
 _QUERIES = load("upkeep")
 _DAY_SECONDS = 86_400
 _MOST_REMOVED = 5000
+_MOST_FORGOTTEN = 2000
+_INTERRUPTED_SECONDS = 300.0
 _PAGE = 5000
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
@@ -84,6 +87,18 @@ async def upkeep(database: Database, retention: Retention) -> None:
                 await _sweep_devices(connection, retention.stale_device_days)
         finally:
             await connection.execute(_QUERIES.unlock)
+    await _forget(database)
+
+
+async def _forget(database: Database) -> None:
+    """Remove presence and rate limits that are past, and go on with users whose removal was interrupted."""
+    now = time.time()
+    while await users.remove_past_presence(database, now, _MOST_REMOVED) >= _MOST_REMOVED:
+        pass
+    while await limits.remove_forgotten(database, now, _MOST_FORGOTTEN) >= _MOST_FORGOTTEN:
+        pass
+    for user in await user_removal.unfinished(database, _INTERRUPTED_SECONDS, 100):
+        await user_removal.remove(database, user, now)
 
 
 async def device_report(database: Database) -> list[DeviceCount]:

@@ -50,6 +50,31 @@ async def preferences(database: Database, users: Sequence[str]) -> dict[str, Pre
     return {row.user_id: row.preferences() for row in found}
 
 
+class DevicePreferences(msgspec.Struct):
+    """A device, what its user wants, and by which topics of a push the push reaches it."""
+
+    device_id: str
+    timezone: str
+    topics: list[str]
+    user_id: str
+    quiet_hours: str
+    snooze_until: float | None
+    muted_topics: list[str]
+    level: str
+
+    def preferences(self) -> Preferences:
+        """What the user wants."""
+        return Preferences(self.quiet_hours, self.snooze_until, self.muted_topics, self.level)
+
+
+async def of_devices(
+    database: Database, device_ids: Sequence[str], topics: Sequence[str] | None
+) -> dict[str, DevicePreferences]:
+    """What the users of these devices want, by device; those of whom nothing is kept are absent."""
+    parameters = {"device_ids": list(device_ids), "topics": None if topics is None else list(topics)}
+    return {row.device_id: row for row in await database.rows(_QUERIES.of_devices, parameters, DevicePreferences)}
+
+
 async def update_preferences(
     database: Database,
     user: str,

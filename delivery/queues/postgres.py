@@ -101,6 +101,7 @@ def _claim(row: ClaimedBatch) -> Claim:
         timezone=row.timezone,
         locale=row.locale,
         device_ids=row.device_ids,
+        personal=row.personal,
         admitted=row.admitted,
         attributes=_ATTRIBUTES.decode(row.attributes) if row.attributes else None,
     )

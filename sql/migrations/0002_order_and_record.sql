@@ -40,6 +40,7 @@ alter table batches
   add locale      text not null default '',
   add attributes  jsonb,                            -- one object a recipient
   add admitted    boolean[],                        -- whom the push's rate limits have let pass
+  add personal    boolean not null default false,   -- its recipients' users have preferences, and are asked
   add second_try  boolean not null default false;   -- in the other environment than the device was registered for
 
 create index batches_ready on batches (credential, lane, turn, id) where turn is not null and not parked;

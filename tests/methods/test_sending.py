@@ -22,22 +22,17 @@ from methods.errors import (
 )
 from storage.database import Database
 from storage.ids import new_id
+from tests.methods.push_calls import APNS, FCM, put_credentials
 
 MakeContext = Callable[..., Context]
 Call = Callable[..., Any]
 
-APNS = {"payload": {"aps": {"alert": "hi"}}}
-FCM = {"message": {"notification": {"title": "hi"}}}
 METHODS = TABLE
 
 
 @pytest.fixture
 async def credentials(database: Database) -> None:
-    await database.execute(
-        b"insert into credentials (provider_id, provider, is_default, source, settings, secrets)"
-        b" values ('apns', 'apns', true, 'api', '{}', ''), ('fcm', 'fcm', true, 'api', '{}', '')",
-        {},
-    )
+    await put_credentials(database)
 
 
 @pytest.fixture
