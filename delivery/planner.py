@@ -18,6 +18,7 @@ from storage.database import Connection, Database, DatabaseUnavailableError
 
 _LOG = logging.getLogger(__name__)
 _OUTAGE_SECONDS = 0.5
+_PUT_OFF_SECONDS = 60.0
 
 
 class Chosen(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -108,12 +109,26 @@ class Planner:
             self.wake.clear()
 
     async def plan_page(self) -> bool:
-        """Plan one page of the push whose turn it is; False when there is nothing to plan now."""
-        async with self._database.transaction() as connection:
-            push = await pushes.next_to_plan(connection, self._options.ahead_batches, self._options.most_batches)
+        """Plan one page of the push whose turn it is; False when there is nothing to plan now.
+
+        A push that cannot be planned, by a defect of ours, is put off, so that it does not stop the others.
+        """
+        push = None
+        try:
+            async with self._database.transaction() as connection:
+                options = self._options
+                push = await pushes.next_to_plan(connection, options.ahead_batches, options.most_batches)
+                if push is None:
+                    return False
+                state = await self._plan(connection, push)
+        except DatabaseUnavailableError:
+            raise
+        except Exception:
             if push is None:
-                return False
-            state = await self._plan(connection, push)
+                raise
+            _LOG.exception("a push cannot be planned, and is put off", extra={"push_id": push.id})
+            await pushes.put_off(self._database, push.id, _PUT_OFF_SECONDS)
+            return True
         if state != "planning":
             _LOG.info("push planned", extra={"push_id": push.id, "state": state})
         return True

@@ -392,6 +392,10 @@ edge as (select null::uuid as last, false as more),
 -- include: _enqueued
 select state from push
 
+-- name: put_off
+update pushes set plan_at = now() + make_interval(secs => %(seconds)s)
+where id = %(push_id)s and state in ('scheduled', 'planning')
+
 -- name: next_plan_at
 select extract(epoch from min(plan_at) - now())::float8 from pushes
 where state in ('scheduled', 'planning') and paused_at is null

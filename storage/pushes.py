@@ -147,6 +147,11 @@ async def plan_page(connection: Connection, kind: str, parameters: Mapping[str, 
     return row[0] if row else None
 
 
+async def put_off(database: Database, push_id: str, seconds: float) -> None:
+    """Let a push that could not be planned wait for its next turn."""
+    await database.execute(_QUERIES.put_off, {"push_id": push_id, "seconds": seconds})
+
+
 async def seconds_to_next_plan(database: Database) -> float | None:
     """How long until a push wants planning, None when none waits; negative when one is late."""
     found = await database.values(_QUERIES.next_plan_at, {})

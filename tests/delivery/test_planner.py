@@ -202,3 +202,15 @@ async def test_batches_are_cut_by_provider_and_platform(database: Database) -> N
     await plan_all(planner(database))
     rows = await database.values(b"select provider, scope, recipient_count from batches order by 1, 2", {})
     assert rows == [("apns", "", 3), ("fcm", "android", 2), ("fcm", "web", 2)]
+
+
+async def test_a_push_that_cannot_be_planned_does_not_stop_the_others(database: Database) -> None:
+    await seed(database, 5, ["news"])
+    broken = await accept(database, Audience("topics", topics=["news"]))
+    await database.execute(b"update pushes set audience = '{\"kind\": 7}' where uid = %(uid)s", {"uid": broken})
+    await accept(database, Audience("topics", topics=["news"]))
+    engine = planner(database)
+    while await engine.plan_page():
+        pass
+    rows = await database.values(b"select state, plan_at > now() from pushes order by id", {})
+    assert rows == [("scheduled", True), ("sending", False)]
