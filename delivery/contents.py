@@ -12,7 +12,7 @@ from delivery.rendering import build, neutral
 from delivery.rendering.build import Defaults
 from delivery.rendering.locales import Localizations
 from delivery.rendering.neutral_apns import MAX_TTL_SECONDS
-from delivery.rendering.templates import Template, TemplateError, Values, compile_payload
+from delivery.rendering.templates import Scalar, Template, TemplateError, Values, compile_payload
 from delivery.windows import Window, parse_window
 
 _NOW_OR_NEVER_SECONDS = 30
@@ -86,6 +86,7 @@ class PushRequest(msgspec.Struct):
     importance: Importance | None = None
     in_quiet_hours: Literal["hold", "drop"] | None = None
     suppress_if_online: bool | None = None
+    vars: dict[str, Scalar] | None = None
     uid: str | None = None
     use_templating: bool | None = None
     localizations: dict[str, Translations] | None = None
@@ -130,6 +131,7 @@ class Content:
         given = request.localizations or {}
         self.translated = frozenset(name for each in given.values() for name in each.translations or ())
         self._localizations = Localizations({locale: each.translations or {} for locale, each in given.items()})
+        self.vars = request.vars
         self.limits = limits_of(request.limit_strategy)
         self.importance: Importance = request.importance or "normal"
         self.drops_in_quiet_hours = request.in_quiet_hours == "drop"
@@ -207,6 +209,7 @@ class Content:
             push_uid=self._uid,
             receipt_token=receipt,
             push_account=account,
+            vars=self.vars,
         )
 
 

@@ -1,10 +1,12 @@
 """Every module of methods, and the one table that all doors, OpenRPC and the reference read."""
 
 from methods import (
+    device_keys,
     device_record,
     device_sync,
     devices,
     explain,
+    keys,
     providers,
     pushes,
     receipts,
@@ -13,6 +15,7 @@ from methods import (
     stats,
     stopping,
     subscriptions,
+    templates,
     topics,
     user_removal,
     users,
@@ -30,12 +33,15 @@ MODULES = (
     users,
     user_removal,
     providers,
+    templates,
     sending,
     stopping,
     pushes,
     receipts,
     stats,
     webhooks,
+    keys,
+    device_keys,
     server,
 )
 TABLE = table_of(MODULES)

@@ -53,7 +53,7 @@ class Notification(Params):
     webpush: Web Push: {"headers", "payload"}; kept for the providers of later versions
     webhook: {"payload"}; kept for the providers of later versions
     expire_at: no attempt after this time, Unix seconds; the one beside `notification` goes first
-    template: not available in this version
+    template: a named template (template_put), by its name or as {"name", "vars"}; what stands beside is laid over it
     """
 
     title: str | None = None
@@ -113,8 +113,6 @@ def payloads_of(
     Raises BadRequestError for what a provider would certainly refuse (type, size, reserved keys), for templates that
     can never be rendered, and when there is nothing to send; NotAvailableError when only later versions could send it.
     """
-    if not _absent(notification.template):
-        raise NotAvailableError("named templates are not available in this version", path="notification.template")
     own = [name for name in PROVIDERS if not _absent(getattr(notification, name))]
     topic = explicit_topic(bytes(notification.apns)) if "apns" in own else ""
     voip = "apns" in own and is_voip(bytes(notification.apns))
@@ -198,7 +196,7 @@ def _is_template(member: Any, path: str) -> bool:
 def _check_needs(content: Content, templates: list[Template], needs: list[str], target: str, *, use_meta: bool) -> None:
     if "meta" in needs and not use_meta:
         raise BadRequestError("templates read device.meta: say use_meta as well", path="use_meta")
-    if any("vars" in template.needs for template in templates):
+    if content.vars is None and any("vars" in template.needs for template in templates):
         raise BadRequestError("only a named template has vars", path="notification")
     if target in _TARGETS_WITHOUT_DEVICES and (needs or content.limits is not None):
         detail = "FCM sends to its topics and conditions by itself: no limits, and nothing about a device in templates"

@@ -22,12 +22,20 @@ from methods.notifications import Notification, Payloads, UnixTime, payloads_of
 from methods.recipients import Recipient, Resolved, resolve
 from methods.registration import checked_locale
 from methods.stopping import Uid
+from methods.templates import expanded
 from methods.trial import AudiencePart, FirstMessage, Problem, try_out
 from storage import pushes
 from storage.ids import new_id
 from storage.pushes import LANES, NewPush
 
 _RETRY_AFTER_SECONDS = 1.0
+
+
+class _Expanded(msgspec.Struct):
+    notification: Notification
+
+
+_EXPANDED = msgspec.json.Decoder(_Expanded)
 
 
 class SendPushNotificationParams(Params):
@@ -130,11 +138,15 @@ async def send_push_notification(ctx: Context, params: SendPushNotificationParam
 async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptable:
     resolved = resolve(params.recipient)
     _check_locales(params.localizations or {})
+    notification, body = params.notification, ctx.body
+    if bytes(notification.template) != b"null":
+        body = await expanded(ctx, ctx.body)
+        notification = _EXPANDED.decode(body).notification
     payloads = payloads_of(
-        params.notification,
-        ctx.body,
+        notification,
+        body,
         resolved.target,
-        made=_is_made(params),
+        made=_is_made(params) or body is not ctx.body,
         use_meta=bool(params.use_meta),
         provider=resolved.provider,
     )
@@ -142,7 +154,7 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
     await _check_providers(ctx, resolved, payloads)
     now = time.time()
     starts = max(params.send_at or 0, int(now))
-    given = params.expire_at if params.expire_at is not None else params.notification.expire_at
+    given = params.expire_at if params.expire_at is not None else notification.expire_at
     expire_at = expiry(payloads.ttl, given, max(params.send_at or 0, math.ceil(now)))  # a whole second, as shown
     if given is not None and given <= starts and await pushes.by_uid(ctx.database, uid) is None:
         raise BadRequestError("it expires before it can be sent", path="expire_at")
@@ -161,6 +173,7 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
         max_rate=params.max_rate,
         needs=payloads.needs,
         webhook=_stored(ctx, params.webhook),
+        content=None if body is ctx.body else body,
     )
     starts_at = max(params.send_at or 0, now) + (params.delay_ms or 0) / 1000
     later = starts_at if starts_at > now else None

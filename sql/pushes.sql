@@ -98,10 +98,11 @@ skipped as (
 -- name: _accepted
 push as (
   insert into pushes (id, uid, digest, request, analytics_uid, delivery, lane, state, providers, apns_topic, max_rate,
-                      needs, webhook, accepted_at, send_at, plan_at, expire_at, planned, planned_at, finished_at)
+                      needs, webhook, content, accepted_at, send_at, plan_at, expire_at, planned, planned_at, finished_at)
   select %(id)s::uuid, %(uid)s, %(digest)s, %(request)s, %(analytics_uid)s, %(delivery)s, %(lane)s::smallint,
          case when n.planned > 0 then 'sending' else 'done' end, %(providers)s::text[], %(apns_topic)s,
-         %(max_rate)s::integer, %(needs)s::text[], %(webhook)s::jsonb, now(), now(), now(),
+         %(max_rate)s::integer, %(needs)s::text[], %(webhook)s::jsonb, %(content)s::bytea,
+         now(), now(), now(),
          to_timestamp(%(expire_at)s::float8), n.planned, now(), case when n.planned = 0 then now() end
   from (select coalesce(sum(recipients), 0) as planned from placed) n
   on conflict (uid) do nothing
@@ -189,10 +190,10 @@ select id::text from push
 -- A push whose audience is read later, page by page.
 with push as (
   insert into pushes (id, uid, digest, request, analytics_uid, delivery, lane, state, providers, apns_topic, max_rate,
-                      needs, webhook, audience, accepted_at, send_at, plan_at, expire_at)
+                      needs, webhook, content, audience, accepted_at, send_at, plan_at, expire_at)
   select %(id)s::uuid, %(uid)s, %(digest)s, %(request)s, %(analytics_uid)s, %(delivery)s, %(lane)s::smallint,
          'scheduled', %(providers)s::text[], %(apns_topic)s, %(max_rate)s::integer, %(needs)s::text[],
-         %(webhook)s::jsonb, %(audience)s::jsonb, now(), t.at, t.at, to_timestamp(%(expire_at)s::float8)
+         %(webhook)s::jsonb, %(content)s::bytea, %(audience)s::jsonb, now(), t.at, t.at, to_timestamp(%(expire_at)s::float8)
   from (select greatest(now(), to_timestamp(%(send_at)s::float8)) as at) t
   on conflict (uid) do nothing
   returning id

@@ -22,12 +22,12 @@ select t.id, t.push_id::text, t.provider, t.credential, t.environment, t.scope, 
        convert_to(t.tokens, 'UTF8') as tokens,
        case when p.needs <> '{}' or t.personal then t.device_ids::text[] end as device_ids, t.personal, t.attributes::text as attributes,
        t.admitted,
-       case when t.push_id = any (%(known)s::uuid[]) then null else p.request end as request,
+       case when t.push_id = any (%(known)s::uuid[]) then null else coalesce(p.content, p.request) end as request,
        case when t.push_id = any (%(known)s::uuid[]) then '' else p.uid end as uid,
        case when t.push_id = any (%(known)s::uuid[]) then '' else p.analytics_uid end as analytics_uid
 from taken t
 join picked k on k.id = t.id
-cross join lateral (select delivery, state, paused_at, needs, request, uid, analytics_uid from pushes where id = t.push_id offset 0) p
+cross join lateral (select delivery, state, paused_at, needs, request, content, uid, analytics_uid from pushes where id = t.push_id offset 0) p
 
 -- name: claim
 -- For each credential until its limit of recipients is reached: urgent lane first; in a lane what waited for its time

@@ -17,7 +17,10 @@ NEEDS = ("device", "user", "account", "voip", "meta", "timezone", "locale")
 
 
 class NewPush(msgspec.Struct, kw_only=True):
-    """A push to accept. Times are Unix seconds; `lane` is an index into LANES."""
+    """A push to accept. Times are Unix seconds; `lane` is an index into LANES.
+
+    `content` is what it says where the request alone does not say it.
+    """
 
     id: str
     uid: str
@@ -32,6 +35,7 @@ class NewPush(msgspec.Struct, kw_only=True):
     max_rate: int | None = None
     needs: list[str] = []
     webhook: str | None = None
+    content: bytes | None = None
 
     def parameters(self, batch_size: int) -> dict[str, object]:
         """The values of its columns, and what enqueueing its batches takes."""
