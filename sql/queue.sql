@@ -511,6 +511,8 @@ chosen as materialized (
     cross join lateral (
       select q.id, q.push_id, q.recipient_count, q.turn from batches q
       where q.push_id = a.push_id and q.parked and q.due_at <= now()
+        -- what would be let go into a pause would leave it all at once
+        and not exists (select from pauses y where y.credential = q.credential and y.scope in ('', q.scope))
       order by q.turn nulls first, q.id limit 1000
     ) b
   ) n

@@ -407,3 +407,12 @@ async def test_that_an_attempt_may_have_arrived_is_kept_when_its_device_has_left
     assert await database.values(b"select outcomes, reasons from outcomes", {}) == [
         (["suppressed"], ["ConnectionLost"])
     ]
+
+
+async def test_a_paced_push_is_not_let_go_into_a_pause(database: Database, queue: MakeQueue) -> None:
+    await accept(database, *(f"{n:02}" for n in range(40)), max_rate=100)
+    worker = queue()
+    await worker.pause("apns", Pause("throttle", seconds=300.0), "QUOTA_EXCEEDED", version=None, again=False)
+    for _ in range(3):
+        await database.execute(b"update push_paces set paid_until = now()", {})
+        assert await worker.set_free(0.1) == (0, 1)
