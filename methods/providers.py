@@ -32,7 +32,7 @@ class ProviderNameParams(Params):
 
 
 class ProviderItem(Result, kw_only=True):
-    """A credential without its secrets. `state` is active or paused; parts that are paused are in `pauses`."""
+    """A credential without its secrets. `state` is active, paused or off; parts that are paused are in `pauses`."""
 
     provider_id: str
     provider: str
@@ -64,6 +64,28 @@ class ProviderItem(Result, kw_only=True):
     include_notification: bool = False
     created_at: int = 0
     updated_at: int = 0
+
+
+class ProviderSwitchParams(Params):
+    """What to switch; exactly one of provider_id and app.
+
+    enabled: true: on; false: off
+    provider_id: a credential
+    app: all credentials of an app: its bundle id, or its Firebase project
+    """
+
+    enabled: bool
+    provider_id: str | None = None
+    app: str | None = None
+
+
+class ProviderSwitchResult(Result):
+    """What was switched.
+
+    provider_ids: the credentials
+    """
+
+    provider_ids: list[str]
 
 
 class _Told(msgspec.Struct):
@@ -138,6 +160,24 @@ async def provider_remove(ctx: Context, params: ProviderNameParams) -> Empty:
     return Empty()
 
 
+async def provider_switch(ctx: Context, params: ProviderSwitchParams) -> ProviderSwitchResult:
+    """Switch credentials off, or on again.
+
+    With a credential that is off nothing is sent, on any host, within a second: pushes leave its devices out (skipped,
+    reason NoCredential), and what waits for it waits until it is on again, or expires. By its name, or all of an app at
+    once. It stays off when it is put again. 104 when nothing has this name.
+    """
+    if (params.provider_id is None) == (params.app is None):
+        raise BadRequestError("exactly one of provider_id and app is expected", path="provider_id")
+    switched = await credentials.switch(
+        ctx.database, provider_id=params.provider_id, app=params.app, enabled=params.enabled
+    )
+    if not switched:
+        raise NotFoundError("no credential of this name", path="provider_id" if params.app is None else "app")
+    ctx.hints.credentials()
+    return ProviderSwitchResult(switched)
+
+
 async def provider_check(ctx: Context, params: ProviderNameParams) -> ProviderCheckResult:
     """Try a credential against its push service without sending anything to anybody.
 
@@ -164,12 +204,18 @@ async def _items(ctx: Context) -> list[ProviderItem]:
     return [_item(row) for row in await credentials.listed(ctx.database)]
 
 
+def _state(row: CredentialRow, pauses: list[PauseRow]) -> str:
+    if not row.enabled:
+        return "off"
+    return "paused" if any(not pause.scope for pause in pauses) else "active"
+
+
 def _item(row: CredentialRow) -> ProviderItem:
     pauses = row.pause_rows()
     item = ProviderItem(
         provider_id=row.provider_id,
         provider=row.provider,
-        state="paused" if any(not pause.scope for pause in pauses) else "active",
+        state=_state(row, pauses),
         is_default=row.is_default,
         source=row.source,
         environment=row.environment,
@@ -210,4 +256,4 @@ def _as_api_error(error: CredentialError | CredentialConflictError) -> ApiError:
     return ConflictError(str(error), path="provider_id")
 
 
-METHODS = (provider_put, provider_list, provider_remove, provider_check)
+METHODS = (provider_put, provider_list, provider_remove, provider_check, provider_switch)

@@ -23,6 +23,7 @@ _PAGE = 50_000
 _SKIPPED = {
     "NoPayload": "the notification says nothing to this provider",
     "NoToken": "these devices have no token for this kind of push: calls go to the token for calls",
+    "SwitchedOff": "the credential of these devices is switched off; see provider_switch",
     "NoCredential": "no credential serves these devices; see provider_put and the devices' provider_id",
 }
 

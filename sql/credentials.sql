@@ -42,6 +42,12 @@ delete from credential_paces
 where credential = %(provider_id)s and not exists (
   select from credentials where provider_id = %(provider_id)s and (settings #>> '{way,quota_per_minute}')::float8 > 0)
 
+-- name: switch
+update credentials set enabled = %(enabled)s, updated_at = now()
+where (%(provider_id)s::text is not null and provider_id = %(provider_id)s)
+   or (%(app)s::text is not null and %(app)s in (settings ->> 'bundle_id', settings ->> 'project_id'))
+returning provider_id
+
 -- name: resume
 delete from pauses where credential = %(provider_id)s
 
@@ -74,7 +80,7 @@ select provider_id, provider, environment, source, is_default, version,
 from credentials order by provider_id
 
 -- name: list
-select c.provider_id, c.provider, c.is_default, c.environment, c.source, c.settings::text,
+select c.provider_id, c.provider, c.is_default, c.environment, c.source, c.enabled, c.settings::text,
        extract(epoch from c.created_at)::float8 as created_at, extract(epoch from c.updated_at)::float8 as updated_at,
        coalesce((select jsonb_agg(jsonb_build_object(
                           'scope', p.scope, 'kind', p.kind, 'reason', p.reason,

@@ -41,7 +41,7 @@ grouped as materialized (
            as attributes
   from audience a
   join credential_routes r on r.provider = a.provider and r.provider_id = a.provider_id
-  where a.provider = any (%(providers)s::text[]) and a.token is not null
+  where a.provider = any (%(providers)s::text[]) and a.token is not null and r.enabled
   group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 ),
 -- Where the batches stand in their credential's and lane's order of service: after what the push had before, but not
@@ -356,7 +356,8 @@ select state from push
 select a.provider, a.platform,
        case when not a.provider = any (%(providers)s::text[]) then 'NoPayload'
             when a.token is null then 'NoToken'
-            when r.credential is null then 'NoCredential' else '' end as skipped,
+            when r.credential is null then 'NoCredential'
+            when not r.enabled then 'SwitchedOff' else '' end as skipped,
        count(*) as devices, (array_agg(a.id))[1]::text as device_id, min(r.credential) as credential
 from audience a
 left join credential_routes r on r.provider = a.provider and r.provider_id = a.provider_id

@@ -57,6 +57,7 @@ wanted as (
   left join credential_paces t on t.credential = w.credential
   left join paces a on a.credential = w.credential  -- missing: another worker is claiming for it just now
   where not exists (select from pauses z where z.credential = w.credential and z.scope = '')
+    and not exists (select from credentials c where c.provider_id = w.credential and not c.enabled)
 ),
 found as (
   select b.id, b.credential, b.lane, b.abandoned, b.recipient_count, w.recipients, w.allowed,
@@ -108,6 +109,7 @@ with probe as (
   where (z.credential, z.scope) in (
     select y.credential, y.scope from pauses y
     where y.credential = any (%(credentials)s::text[]) and y.next_probe_at <= now()
+      and not exists (select from credentials c where c.provider_id = y.credential and not c.enabled)
     order by y.next_probe_at limit 1 for update skip locked)
   returning z.credential, z.scope
 ),

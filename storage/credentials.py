@@ -73,6 +73,7 @@ class CredentialRow(msgspec.Struct, frozen=True, kw_only=True):
     is_default: bool
     environment: str
     source: str
+    enabled: bool
     settings: str
     created_at: float
     updated_at: float
@@ -132,6 +133,12 @@ async def remove(database: Database, provider_id: str) -> bool:
         if await values(connection, _QUERIES.source, {"provider_id": provider_id}):
             raise CredentialConflictError("the settings declare this credential; remove it there")
         return False
+
+
+async def switch(database: Database, *, provider_id: str | None, app: str | None, enabled: bool) -> list[str]:
+    """Switch a credential, or all of an app (a bundle id or a Firebase project), on or off; the names of those."""
+    parameters = {"provider_id": provider_id, "app": app, "enabled": enabled}
+    return sorted(row[0] for row in await database.values(_QUERIES.switch, parameters))
 
 
 async def sync_declared(database: Database, vault: Vault, declared: Sequence[NewCredential]) -> list[str]:

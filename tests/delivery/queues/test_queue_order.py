@@ -9,6 +9,7 @@ import pytest
 from delivery.outcomes import Kind, Outcome, Pause
 from delivery.planner import Audience, Planner, PlannerOptions
 from delivery.queues.postgres import PostgresQueue
+from storage.credentials import switch
 from storage.database import Database
 from storage.pushes import accept_devices, accept_planned, cancel, pause, resume
 from tests.delivery.arranging import new_push
@@ -416,3 +417,16 @@ async def test_a_paced_push_is_not_let_go_into_a_pause(database: Database, queue
     for _ in range(3):
         await database.execute(b"update push_paces set paid_until = now()", {})
         assert await worker.set_free(0.1) == (0, 1)
+
+
+async def test_nothing_is_claimed_or_planned_for_a_credential_that_is_off(database: Database, queue: MakeQueue) -> None:
+    await accept(database, "aa")
+    await switch(database, provider_id="apns", app=None, enabled=False)
+    worker = queue()
+    assert await tokens(worker) == []
+    device = await register(database, "bb")
+    push = new_push()
+    await accept_devices(database, push, [device], None, 500)
+    assert await state(database, push.uid) == "done"
+    await switch(database, provider_id="apns", app=None, enabled=True)
+    assert await tokens(worker) == ["aa"]
