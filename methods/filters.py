@@ -4,8 +4,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from delivery.conditions import Condition, ConditionError, parse
 from methods.aliases import Platform, Provider, platform_names, provider_names
-from methods.errors import BadRequestError, NotAvailableError
+from methods.errors import BadRequestError
 from methods.method import Params
 from methods.tokens import stored_forms
 from storage.ids import as_id, known_form
@@ -36,7 +37,7 @@ class DeviceFilter(Params):
     tokens: tokens as the provider gave them, VoIP tokens too; for Web Push the endpoint or the whole subscription
     provider_ids: named credentials; "" stands for the provider's default one
     locales: locales, letter for letter
-    condition: a condition over topics; not available yet
+    condition: a condition over topics, as `'news' in topics && !('sport' in topics)`
     """
 
     ids: Ids | None = None
@@ -56,22 +57,32 @@ FIELDS = ("ids", "users", "topics", "providers", "platforms", "tokens", "provide
 def filter_params(chosen: DeviceFilter | None) -> dict[str, object]:
     """Return what the fragment `_filter` of sql/devices.sql takes: a list for each field, None where all are meant.
 
-    NotAvailableError when a condition is given.
+    BadRequestError when a condition is none.
     """
     if chosen is None:
-        return dict.fromkeys(FIELDS)
-    if chosen.condition:
-        raise NotAvailableError("a filter cannot hold a condition over topics yet", path="filter.condition")
+        return dict.fromkeys((*FIELDS, "c_topics", "c_program"))
+    condition = _condition(chosen.condition)
+    # of a condition that only devices with one of some topics can fulfil, only these are looked at
+    driven = condition.drive if condition is not None and not chosen.topics else None
     return {
+        "c_topics": condition.topics if condition is not None else None,
+        "c_program": condition.program if condition is not None else None,
         "ids": known_form(chosen.ids) if chosen.ids else None,
         "users": chosen.users or None,
-        "topics": chosen.topics or None,
+        "topics": chosen.topics or driven,
         "providers": provider_names(chosen.providers),
         "platforms": platform_names(chosen.platforms),
         "tokens": token_forms(chosen.tokens),
         "provider_ids": chosen.provider_ids or None,
         "locales": chosen.locales or None,
     }
+
+
+def _condition(text: str | None) -> Condition | None:
+    try:
+        return None if text is None else parse(text)
+    except ConditionError as error:
+        raise BadRequestError(str(error), path="filter.condition") from None
 
 
 def token_forms(tokens: list[str] | None) -> list[str] | None:

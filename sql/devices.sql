@@ -18,6 +18,9 @@ and (%(tokens)s::text[] is null or d.token = any(%(tokens)s::text[])
      or (d.voip_token <> '' and d.voip_token = any(%(tokens)s::text[])))
 and (%(provider_ids)s::text[] is null or d.provider_id = any(%(provider_ids)s::text[]))
 and (%(locales)s::text[] is null or d.locale = any(%(locales)s::text[]))
+and (%(c_program)s::integer[] is null or condition_holds(%(c_program)s::integer[], (
+  select coalesce(bit_or(1::bigint << array_position(%(c_topics)s::text[], t.topic) - 1), 0) from device_topics t
+  where t.device_id = d.id and t.topic = any(%(c_topics)s::text[]))))
 
 -- name: _in_topics
 -- The rest of the predicate, for statements that are run only when topics are given: an EXISTS becomes a join only

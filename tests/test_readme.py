@@ -3,7 +3,7 @@
 import asyncio
 import re
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -118,11 +118,22 @@ async def test_the_first_push_comes_out_as_readme_says(newcomer: Newcomer) -> No
 def test_every_call_of_the_documents_that_holds_json_holds_well_formed_json() -> None:
     """A quote that a shell would eat is found here, not by the reader."""
     for path in (README, *README.parent.glob("docs/*.md")):
-        for line in re.findall(r"^ {4}(curl .*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
-            words = shlex.split(line.replace("$(cat service-account.json)", "{}"), comments=True)
+        for words in _curls(path.read_text(encoding="utf-8")):
             for option, value in pairwise(words):
                 if option == "-d":
                     msgspec.json.decode(value)
+
+
+def _curls(document: str) -> Iterator[list[str]]:
+    """The words of each curl in a document's code, over as many lines as its quotes and backslashes take."""
+    for block in re.findall(r"(?:^ {4}.*\n)+", document, re.MULTILINE):
+        lines = [line[4:].replace("$(cat service-account.json)", "{}") for line in block.splitlines()]
+        while lines:
+            command = lines.pop(0)
+            while lines and (command.endswith("\\") or command.count("'") % 2):
+                command = command.removesuffix("\\") + "\n" + lines.pop(0)
+            if command.startswith("curl "):
+                yield shlex.split(command, comments=True)
 
 
 def test_every_link_of_the_documents_leads_to_a_file() -> None:

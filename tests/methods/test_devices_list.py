@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from methods.errors import BadRequestError, NotAvailableError
+from methods.errors import BadRequestError
 from storage.ids import new_id
 from tests.methods.device_calls import Call, register
 
@@ -122,10 +122,25 @@ async def test_a_cursor_that_is_none_is_refused(call: Call) -> None:
         assert await call("device_list", **{name: ""}) == {"items": []}
 
 
-async def test_conditions_over_topics_are_not_available_yet(call: Call) -> None:
-    for params in ({"filter": {"condition": "'a' in topics"}}, {"condition": "'a' in topics"}):
-        with pytest.raises(NotAvailableError):
-            await call("device_list", **params)
+async def test_a_condition_over_topics_chooses_devices(call: Call) -> None:
+    await some(call)
+    for condition, found in (
+        ("'a' in topics || 'c' in topics", ["t1", "ab12"]),
+        ("'b' in topics && !('a' in topics)", ["t2"]),
+        ("!('b' in topics)", ["ab12", "t4"]),
+    ):
+        assert await tokens(call, filter={"condition": condition}) == found
+        assert await tokens(call, condition=condition) == found
+    assert await tokens(call, filter={"condition": "'b' in topics", "users": ["u"], "locales": ["en"]}) == ["t1"]
+    assert await tokens(call, filter={"condition": "'b' in topics", "topics": ["a"]}) == ["t1"]
+
+
+async def test_what_is_no_condition_is_refused_with_its_place(call: Call) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        await call("device_list", filter={"condition": "'a' in topics &"})
+    assert refused.value.path == "filter.condition"
+    assert "at character 14" in refused.value.detail
+
 
 
 async def test_filters_that_cannot_be_meant_are_refused(call: Call) -> None:

@@ -38,7 +38,19 @@ _SEED = (
     b"analyze devices, device_topics, user_topics, device_accounts",
 )
 _ALL: dict[str, Any] = dict.fromkeys(
-    ("ids", "users", "topics", "providers", "platforms", "tokens", "provider_ids", "locales", "after")
+    (
+        "ids",
+        "users",
+        "topics",
+        "providers",
+        "platforms",
+        "tokens",
+        "provider_ids",
+        "locales",
+        "c_topics",
+        "c_program",
+        "after",
+    )
 )
 _ALL |= {"with_accounts": False}
 _FEW = 7500  # of 20,000 and more
