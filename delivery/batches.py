@@ -49,6 +49,7 @@ class Batch:
     device_ids: list[str] | None = None
     personal: bool = False  # the users of its devices have preferences
     attributes: list[Attributes] | None = None
+    uid: str = ""  # of the push, as its sender knows it; there when it is rendered
     admitted: list[bool] | None = None  # whom the push's rate limits have let pass already
 
     def device_id(self, position: int) -> str:

@@ -37,6 +37,7 @@ class Rendered:
 class _Push:
     content: Content
     analytics_uid: str
+    uid: str
     messages: dict[tuple[object, ...], Message] = field(default_factory=dict)
 
 
@@ -59,7 +60,7 @@ class Messages:
 
     def learn(self, push_id: str, request: bytes, uid: str, analytics_uid: str) -> None:
         """Keep the content of this request, which was checked when it was accepted."""
-        self._pushes[push_id] = _Push(Content(self._decoder.decode(request), uid), analytics_uid)
+        self._pushes[push_id] = _Push(Content(self._decoder.decode(request), uid), analytics_uid, uid)
         self._pushes.move_to_end(push_id)
 
     def trim(self) -> None:
@@ -74,6 +75,7 @@ class Messages:
     def render(self, batch: Batch, provider: Provider) -> Rendered:
         """The push rendered for a batch; raises UnknownPushError. What cannot be rendered fails its recipients."""
         push = self._push(batch.push_id)
+        batch.uid = push.uid
         try:
             template = push.content.template(batch.provider, provider.defaults, batch.expire_at)
             if template is None:

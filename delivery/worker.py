@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from delivery.admission import Admissions
 from delivery.messages import Messages
 from delivery.outflow import Outflow, OutflowOptions
 from delivery.planner import Planner, PlannerOptions
-from delivery.providers.registry import Registry
+from delivery.providers.registry import Registry, build_provider
 from delivery.pump import Pump
 from delivery.queues.hints import CHANNEL_CREDENTIALS, CHANNEL_STOPPED, CHANNEL_WORK, Hints
 from delivery.queues.postgres import PostgresQueue
@@ -68,7 +69,7 @@ class Worker:
         async with (
             Hints(self._database) as hints,
             Settler(claims) as settler,
-            Registry(self._load) as registry,
+            Registry(self._load, build=partial(build_provider, allowed=self._options.outflow.allowed)) as registry,
         ):
             messages = Messages(Receipts(self._vault.derived(RECEIPTS)))
             sender = Sender(

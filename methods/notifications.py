@@ -51,7 +51,7 @@ class Notification(Params):
     apns: APNs: {"headers": {"apns-…": text}, "payload": the JSON that the device gets}
     hms: HMS: {"message": …}; kept for the providers of later versions
     webpush: Web Push: {"headers", "payload"}; kept for the providers of later versions
-    webhook: {"payload"}; kept for the providers of later versions
+    webhook: {"payload": any JSON}: what a company's own API gets (docs/webhook-provider.md)
     expire_at: no attempt after this time, Unix seconds; the one beside `notification` goes first
     template: a named template (template_put), by its name or as {"name", "vars"}; what stands beside is laid over it
     """

@@ -9,6 +9,7 @@ from delivery.providers.credential_fields import GONE_PERCENT, CertificateFacts,
 from delivery.providers.credentials import CredentialError, CredentialFields, UnsupportedCredentialError, checked
 from delivery.providers.fcm_credential import FcmSettings
 from delivery.providers.registry import build_provider
+from delivery.providers.webhook_credential import WebhookSettings
 from methods.context import Context
 from methods.errors import ApiError, BadRequestError, ConflictError, NotAvailableError, NotFoundError
 from methods.method import Empty, NoParams, Params, Result
@@ -16,6 +17,7 @@ from storage import credentials
 from storage.credentials import CredentialConflictError, CredentialRow, PauseRow
 
 CHECK_SECONDS = 30.0
+_SETTINGS = {"apns": ApnsSettings, "fcm": FcmSettings, "webhook": WebhookSettings}
 
 
 class ProviderPutParams(CredentialFields, Params):
@@ -62,6 +64,10 @@ class ProviderItem(Result, kw_only=True):
     private_key_id: str = ""
     token_uri: str = ""
     include_notification: bool = False
+    url: str = ""
+    batched: bool = False
+    batch_recipients: int = 0
+    timeout_seconds: int = 0
     created_at: int = 0
     updated_at: int = 0
 
@@ -119,8 +125,9 @@ async def provider_put(ctx: Context, params: ProviderPutParams) -> ProviderItem:
 
     Writes the whole credential: what is omitted is cleared. APNs: `key` (the text of the .p8 file), `key_id`, `team_id`
     and `bundle_id`, or `certificate` (PEM of certificate and key, or a p12 file in base64) with `certificate_password`;
-    `environment` (`production` or `sandbox`). FCM: `service_account` (the JSON file). For both `endpoint`, `tls_ca`,
-    `proxy`, `transport`, `max_connections`, and a quota that all processes share. The first credential of a provider is
+    `environment` (`production` or `sandbox`). FCM: `service_account` (the JSON file). For both `endpoint` and
+    `transport`. Webhook: `url` and `secret`, `batched`, `timeout_seconds` (docs/webhook-provider.md). For all `tls_ca`,
+    `proxy`, `max_connections`, and a quota that all processes share. The first credential of a provider is
     its default one; `default: true` makes this one. Secrets are sealed and never shown. Takes effect at once and lifts
     the credential's pauses; the emulators' stand-in credentials go with the first real one. 113 when the settings
     declare this credential.
@@ -182,14 +189,15 @@ async def provider_check(ctx: Context, params: ProviderNameParams) -> ProviderCh
     """Try a credential against its push service without sending anything to anybody.
 
     The steps: reading the credential, signing or fetching a token, connecting, and a request that the service answers
-    only when it accepts the credential (APNs: a device token that does not exist; FCM: `validate_only`).
+    only when it accepts the credential (APNs: a device token that does not exist; FCM: `validate_only`; a webhook:
+    `{"check":true}`).
     """
     stored = await credentials.load(ctx.database, ctx.vault)
     found = next((credential for credential in stored if credential.provider_id == params.provider_id), None)
     if found is None:
         raise NotFoundError("no credential of this name that opens with this server's secret key", path="provider_id")
     try:
-        async with asyncio.timeout(CHECK_SECONDS), build_provider(found) as provider:
+        async with asyncio.timeout(CHECK_SECONDS), build_provider(found, allowed=ctx.private_hosts) as provider:
             seen = await provider.check()
     except TimeoutError:
         seen = {"check": f"no end within {CHECK_SECONDS:.0f} seconds"}
@@ -223,13 +231,15 @@ def _item(row: CredentialRow) -> ProviderItem:
         created_at=int(row.created_at),
         updated_at=int(row.updated_at),
     )
-    kind: type[ApnsSettings] | type[FcmSettings] = ApnsSettings if row.provider == "apns" else FcmSettings
-    settings = msgspec.json.decode(row.settings, type=kind)
+    settings: ApnsSettings | FcmSettings | WebhookSettings = msgspec.json.decode(
+        row.settings, type=_SETTINGS[row.provider]
+    )
     told = msgspec.json.decode(row.settings, type=_Told)
     item.outcome_url, item.outcome_kinds = told.outcome_url, told.outcome_kinds
     for name in settings.__struct_fields__:
         if name != "way":
             setattr(item, name, getattr(settings, name))
+    item.batched = item.batch_recipients > 0
     _show_way(item, settings.way)
     return item
 

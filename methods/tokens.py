@@ -23,6 +23,7 @@ DEFAULT_WEBPUSH_HOSTS = (
 
 # Longer ones would not fit into an entry of the index over tokens.
 _OPAQUE = re.compile(r"[\x21-\x7e]{1,2048}")
+_MOST_BYTES = 2048
 _HOST = re.compile(r"[a-z0-9.:_-]+")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){1,1024}")
 
@@ -50,12 +51,18 @@ def check_token(
 ) -> CheckedToken:
     """Return the token as it is stored: APNs in lower case, Web Push as endpoint and keys, others unchanged.
 
+    What a webhook calls a device may be any text without control characters.
+
     BadRequestError says what is wrong with it, never repeating it.
     """
     if provider == "webpush":
         return _check_subscription(token, webpush_hosts, path)
     if provider == "apns":
         return CheckedToken(check_hex(token, path))
+    if provider == "webhook":
+        if not _is_text(token):
+            raise BadRequestError("a token is 1 to 2048 bytes of UTF-8 without control characters", path=path)
+        return CheckedToken(token)
     if not _OPAQUE.fullmatch(token):
         raise BadRequestError("a token is 1 to 2048 printable ASCII characters without spaces", path=path)
     return CheckedToken(token)
@@ -78,10 +85,16 @@ def stored_forms(token: str) -> list[str]:
     if is_subscription(token):
         subscription = _subscription(token)
         # One that could not be stored could not be looked up either: the store refuses NUL characters
-        return [subscription.endpoint] if subscription and _OPAQUE.fullmatch(subscription.endpoint) else []
+        if subscription is None:  # a webhook's own kind of name
+            return [token] if _is_text(token) else []
+        return [subscription.endpoint] if _OPAQUE.fullmatch(subscription.endpoint) else []
     if _HEX.fullmatch(token) and token != token.lower():
         return [token, token.lower()]
     return [token]
+
+
+def _is_text(token: str) -> bool:
+    return token.isprintable() and 1 <= len(token.encode()) <= _MOST_BYTES
 
 
 def _subscription(token: str) -> _Subscription | None:

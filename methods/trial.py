@@ -86,7 +86,7 @@ class Trial:
 async def try_out(ctx: Context, resolved: Resolved, payloads: Payloads, push: NewPush, send_at: int | None) -> Trial:
     """Count the audience and render for the first recipient of each provider, as sending would."""
     found = Trial(max(send_at or 0.0, time.time()))
-    content = Content(msgspec.json.decode(ctx.body, type=PushRequest), push.uid)
+    content = Content(msgspec.json.decode(push.content or ctx.body, type=PushRequest), push.uid)
     stored = {row.provider_id: row for row in await credentials.listed(ctx.database)}
     groups = await _groups(ctx, resolved, push, found)
     for group in groups:

@@ -34,10 +34,11 @@ class BatchAttempt(Group):
         *,
         paths: Sequence[bytes] | None = None,
         ids: Sequence[bytes] | None = None,
+        count: int | None = None,
     ) -> None:
         super().__init__(
             head,
-            len(batch.tokens),
+            len(batch.tokens) if count is None else count,
             bodies,
             paths=paths,
             ids=ids,
@@ -62,7 +63,7 @@ class BatchAttempt(Group):
         outcome = transport_outcome(failure, self.cancelled)
         if not outcome.status and outcome.reason not in ("Released", "Expired"):
             self._log(logging.INFO, "a push got no answer", failure.reason, 0)
-        self.results.settled(index, outcome)
+        self.settle(index, outcome)
 
     def react(self, index: int, answer: Answer, reaction: Reaction, reason: str, outcome: Outcome) -> None:
         """Follow the table: go again once where it says so, else settle with `outcome`."""
@@ -72,9 +73,13 @@ class BatchAttempt(Group):
             return
         if reaction.alarm:
             self._log(logging.WARNING, "the push service refuses", reason, answer.status)
-        self.results.settled(index, outcome)
+        self.settle(index, outcome)
         if outcome.pause is not None and not self.cancelled:
             self.pool.cancel(self)
+
+    def settle(self, index: int, outcome: Outcome) -> None:
+        """Report what came of a request: one for each recipient, unless a provider puts several into one."""
+        self.results.settled(index, outcome)
 
     def send_again(self, index: int, avoid: Link) -> None:
         """Send the request again over another connection."""

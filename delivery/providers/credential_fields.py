@@ -28,12 +28,12 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     """Everything that a credential can be given, for all providers; what belongs to another provider is refused.
 
     provider_id: its name: 1 to 100 letters, digits and . _ @ -
-    provider: apns or fcm
+    provider: apns, fcm or webhook
     default: true makes it the provider's default credential
-    endpoint: base URL instead of the provider's own
+    endpoint: base URL instead of the provider's own; not for a webhook
     tls_ca: certificates in PEM form to trust instead of the system's authorities
     proxy: http://user:password@host:port
-    transport: http2 (default), or aioapns (APNs), httpx (FCM)
+    transport: http2 (default), or aioapns (APNs), httpx (FCM); not for a webhook
     max_connections: the most connections of a process, 1 to 1000
     quota_per_minute: sends a minute by all processes; 0 = no limit; FCM without `endpoint`: 600000 unless told
     ramp_up_seconds: how long it takes from nothing to all of the quota after a minute without sends, 60 unless told
@@ -52,6 +52,11 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     mutable_content: APNs: a default for payloads that the server builds; it builds none yet
     service_account: FCM: the service account's JSON file, as an object or as its text
     include_notification: FCM: false asks for data messages
+    url: webhook: the company's own API that is called, https or http (docs/webhook-provider.md)
+    secret: webhook: what requests are signed with, 16 to 1024 characters
+    batched: webhook: true puts several recipients into a request
+    batch_recipients: webhook: the most of them, 1 to 500, 100 unless told
+    timeout_seconds: webhook: how long a request may take, 1 to 60, 10 unless told
     """
 
     provider_id: str
@@ -79,6 +84,11 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     mutable_content: bool | None = None
     service_account: dict[str, Any] | str | None = None
     include_notification: bool | None = None
+    url: str | None = None
+    secret: str | None = None
+    batched: bool | None = None
+    batch_recipients: int | None = None
+    timeout_seconds: int | None = None
 
     def __repr__(self) -> str:
         return f"CredentialFields(provider_id={self.provider_id!r}, provider={self.provider!r})"

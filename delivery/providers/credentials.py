@@ -1,6 +1,7 @@
 """The one entrance for credentials from the API, the settings and the emulators.
 
-What is checked here comes back out of the database through `ApnsSettings`, `FcmSettings` and their secrets.
+What is checked here comes back out of the database through `ApnsSettings`, `FcmSettings`, `WebhookSettings` and
+their secrets.
 """
 
 import re
@@ -8,13 +9,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from delivery.providers import apns_credential, fcm_credential
+from delivery.providers import apns_credential, fcm_credential, webhook_credential
 from delivery.providers.credential_fields import CredentialError, CredentialFields, UnsupportedCredentialError
 from delivery.webhooks.hooks import WebhookError, credential_parts
 from storage.credentials import NewCredential
 
 _PROVIDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
-LATER = ("hms", "webpush", "webhook")
+LATER = ("hms", "webpush")
 """Providers that devices and payloads may have, and that no credential of this version serves."""
 _APNS_ALONE = (
     "key",
@@ -28,6 +29,8 @@ _APNS_ALONE = (
     "mutable_content",
 )
 _FCM_ALONE = ("service_account", "include_notification")
+_WEBHOOK_ALONE = ("url", "secret", "batched", "batch_recipients", "timeout_seconds")
+_NOT_OF_WEBHOOKS = ("endpoint", "transport")
 
 
 def parse_credential(params: Mapping[str, object]) -> NewCredential:
@@ -47,12 +50,15 @@ def checked(fields: CredentialFields) -> NewCredential:
     if fields.provider in LATER:
         raise UnsupportedCredentialError(f"{fields.provider} is not available in this version", "provider")
     if fields.provider == "apns":
-        _refuse(fields, _FCM_ALONE)
+        _refuse(fields, _FCM_ALONE + _WEBHOOK_ALONE)
         return _new(fields, *apns_credential.parse(fields))
     if fields.provider == "fcm":
-        _refuse(fields, _APNS_ALONE)
+        _refuse(fields, _APNS_ALONE + _WEBHOOK_ALONE)
         return _new(fields, *fcm_credential.parse(fields))
-    raise CredentialError("apns or fcm is expected", "provider")
+    if fields.provider == "webhook":
+        _refuse(fields, _APNS_ALONE + _FCM_ALONE + _NOT_OF_WEBHOOKS)
+        return _new(fields, *webhook_credential.parse(fields))
+    raise CredentialError("apns, fcm or webhook is expected", "provider")
 
 
 def _new(

@@ -7,29 +7,39 @@ from typing import Self
 
 import msgspec
 
+from delivery.guard import Allowed
 from delivery.http2 import PoolOptions
 from delivery.providers.apns import ApnsProvider
 from delivery.providers.contract import Provider
 from delivery.providers.credential_fields import CredentialError, Way
 from delivery.providers.fcm import FcmProvider
+from delivery.providers.webhook import WebhookProvider
 from storage.credentials import StoredCredential
 
 DRAIN_SECONDS = 30.0
 
 _LOG = logging.getLogger(__name__)
+_NOTHING_PRIVATE = Allowed()
 
 
 class _Open(msgspec.Struct):
     way: Way = Way()
 
 
-def build_provider(credential: StoredCredential, *, options: PoolOptions | None = None) -> Provider:
-    """The provider for a stored credential; CredentialError when what is stored cannot be used."""
+def build_provider(
+    credential: StoredCredential, *, options: PoolOptions | None = None, allowed: Allowed = _NOTHING_PRIVATE
+) -> Provider:
+    """The provider for a stored credential; CredentialError when what is stored cannot be used.
+
+    `allowed` are the private hosts that a webhook may be on.
+    """
     try:
         if credential.provider == "apns":
             return ApnsProvider(credential) if options is None else ApnsProvider(credential, options=options)
         if credential.provider == "fcm":
             return FcmProvider(credential) if options is None else FcmProvider(credential, options=options)
+        if credential.provider == "webhook":
+            return WebhookProvider(credential, allowed)
     except (ValueError, OSError) as error:  # TLS material that the system's OpenSSL does not take
         raise CredentialError(f"what is stored cannot be used: {type(error).__name__}") from None
     raise CredentialError("no provider of this name is served by this version", "provider")

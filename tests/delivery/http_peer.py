@@ -1,6 +1,7 @@
 """A real HTTP/1.1 server on loopback that hands each request to a function of the test."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ Answer = Callable[[Request], Awaitable[bytes]]
 
 
 @asynccontextmanager
-async def serving(answer: Answer, *, closing: bool = False) -> AsyncIterator[int]:
+async def serving(answer: Answer, *, closing: bool = False, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve on a free port, which is yielded; all connections end with the block.
 
     An empty answer ends the connection, with `closing` every answer does.
@@ -44,7 +45,7 @@ async def serving(answer: Answer, *, closing: bool = False) -> AsyncIterator[int
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     async with server:
         yield server.sockets[0].getsockname()[1]
         for task in list(tasks):

@@ -270,7 +270,7 @@ async def test_null_limits_are_absent(send: Send, database: Database) -> None:
 
 
 async def test_providers_of_later_versions_are_not_available_alone(send: Send) -> None:
-    for name in ("hms", "webpush", "webhook"):
+    for name in ("hms", "webpush"):
         with pytest.raises(NotAvailableError) as caught:
             await send(recipient=ANN, notification={name: {"payload": {}}}, use_templating=True)
         assert caught.value.path == f"notification.{name}"

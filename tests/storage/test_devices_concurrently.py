@@ -21,7 +21,18 @@ async def together(calls: list[Coroutine[Any, Any, Any]]) -> list[Any]:
 
 
 async def stored(database: Database) -> list[DeviceRow]:
-    names = ("ids", "users", "topics", "providers", "platforms", "tokens", "provider_ids", "locales")
+    names = (
+        "ids",
+        "users",
+        "topics",
+        "providers",
+        "platforms",
+        "tokens",
+        "provider_ids",
+        "locales",
+        "c_topics",
+        "c_program",
+    )
     return await devices.page(database, dict.fromkeys(names), after=None, limit=1000, include_topics=True)
 
 

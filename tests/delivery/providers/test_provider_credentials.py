@@ -177,7 +177,7 @@ def test_a_proxys_password_is_a_secret() -> None:
     assert msgspec.json.decode(new.secrets)["proxy_user"] == "me:p@ss"
 
 
-@pytest.mark.parametrize("provider", ["hms", "webpush", "webhook"])
+@pytest.mark.parametrize("provider", ["hms", "webpush"])
 def test_a_provider_that_is_still_to_come_is_not_available(provider: str) -> None:
     with pytest.raises(UnsupportedCredentialError):
         parse_credential({"provider_id": "x", "provider": provider})
