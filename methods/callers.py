@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from methods.errors import ForbiddenError, TooManyRequestsError
 from methods.networks import Network
 
-_HOLDS_CALLS = frozenset(("batch",))  # it does nothing itself: each of its commands is judged, and counted
+HOLDS_CALLS = frozenset(("batch",))
+"""What does nothing itself: each of its commands is judged, counted and checked."""
+
 _TOLERANCE_SECONDS = 1e-9  # what sums of intervals are off by
 
 
@@ -66,13 +68,13 @@ class Caller:
 
     def may_call(self, method: str) -> bool:
         """Whether this key may call a method; `batch` always, because its commands are judged one by one."""
-        return not self.methods or method in self.methods or method in _HOLDS_CALLS
+        return not self.methods or method in self.methods or method in HOLDS_CALLS
 
     def take(self, method: str) -> None:
         """Count a call; ForbiddenError for a caller who is refused, TooManyRequestsError when the rate is used up."""
         if self.refused:
             raise ForbiddenError(self.refused)
-        if self.rate is not None and method not in _HOLDS_CALLS and (wait := self.rate.wait(time.monotonic())):
+        if self.rate is not None and method not in HOLDS_CALLS and (wait := self.rate.wait(time.monotonic())):
             seconds = math.ceil(wait * 1000) / 1000
             raise TooManyRequestsError("the rate of this API key is used up", retry_after_seconds=seconds)
 

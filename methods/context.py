@@ -2,26 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from delivery.guard import Allowed
 from delivery.queues.gate import Gate
 from delivery.queues.hints import Hints
+from methods.callers import Caller
 from storage.database import Database
 from storage.vault import Vault
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls: the name of the API key, and the methods it may call (none named: all).
-
-    `reports`: an app without a key, which may report what its receipt token is for and nothing else.
-    """
-
-    key_name: str = ""
-    methods: frozenset[str] = frozenset()
-    reports: bool = False
-
-    def may_call(self, method: str) -> bool:
-        """Whether this key may call a method; `batch` always, because its commands are judged one by one."""
-        return not self.methods or method in self.methods or method == "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +32,7 @@ class Context:
     body: bytes
     gate: Gate | None = None  # none: the queue takes whatever comes
     batch_size: int = 500
+    private_hosts: Allowed = field(default_factory=Allowed)  # what a webhook may be on, besides public hosts
+
+
+__all__ = ["Caller", "Context", "ServerFacts"]

@@ -3,7 +3,7 @@
 A method that a later release brings falls into the group of its module; into `@read` only by being named here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from methods.method import Method
@@ -41,13 +41,14 @@ GROUPS: Mapping[str, Group] = {
             "push_stats",
             "provider_list",
             "webhook_failures",
+            "template_list",
             "info",
             "rpc.discover",
         ),
     ),
     "@admin": Group(
-        "credentials of push services, webhooks, API keys, and what the server says of itself",
-        ("providers", "webhooks", "keys", "stats", "device_record", "explain", "server"),
+        "credentials of push services, templates, webhooks, API keys, statistics, and what the server says of itself",
+        ("providers", "templates", "webhooks", "keys", "stats", "device_record", "explain", "server"),
     ),
 }
 
@@ -60,15 +61,16 @@ def group_of(name: str, table: Mapping[str, Method]) -> frozenset[str]:
     )
 
 
-def permitted(entries: Iterable[str], table: Mapping[str, Method]) -> frozenset[str]:
-    """Return the methods that these names of methods and groups stand for.
+def permitted(entries: Collection[str], table: Mapping[str, Method]) -> frozenset[str]:
+    """Return what these names of methods and groups stand for: the methods, and the names themselves.
 
-    What a release does not know, as after going back to an older one, stays as it is: it permits nothing, but neither
-    does a key that names only such become one that may do everything.
+    So a name that this release does not know permits nothing, without making the key one that may do everything; and a
+    key that may call some methods of a group may not give away the group, which grows.
     """
-    found: set[str] = set()
+    found = set(entries)
     for entry in entries:
-        found |= group_of(entry, table) if entry in GROUPS else {entry}
+        if entry in GROUPS:
+            found |= group_of(entry, table)
     return frozenset(found)
 
 

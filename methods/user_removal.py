@@ -40,9 +40,9 @@ async def user_remove(ctx: Context, params: UserParams) -> UserRemoveResult:
 
     A device that others are logged in on stays theirs, with its record. What waits for the removed devices is not
     sent: it is counted as suppressed, with the reason DeviceRemoved. What is in flight at this moment may still arrive.
-    The numbers of pushes stay; in the record nobody is in the place of the devices. Sync tokens of the user end. The
-    pushes themselves, with whom they were addressed to, are kept as long as any. Unknown users are fine; when the call
-    fails, or was cut off, call again: it goes on where it stopped.
+    The numbers of pushes stay; in the record nobody is in the place of the devices. Sync tokens and device keys of the
+    user end. The pushes themselves, with whom they were addressed to, are kept as long as any. Unknown users are fine;
+    when the call fails, or was cut off, call again: it goes on where it stopped.
     """
     removed = await user_removal.remove(ctx.database, params.user, time.time())
     return UserRemoveResult(

@@ -3,8 +3,10 @@
 import asyncio
 import socket
 
+from delivery.guard import Allowed
 from delivery.queues.gate import Gate
 from delivery.queues.hints import Hints
+from server.addresses import Addresses
 from server.app import Limits, create_app
 from server.auth import KeyRing
 from server.dispatcher import Resources
@@ -36,6 +38,8 @@ def rules_of(settings: Settings) -> Rules:
 async def work(orders: ApiOrders, stop: asyncio.Event, announce: Announce) -> None:
     """Answer requests until `stop`; then no new connection is taken, and open requests are finished."""
     settings = orders.settings
+    vault = Vault(settings.secret_key.encode())
+    addresses = Addresses.parse(settings.allowed_addresses, settings.trusted_proxies)
     async with (
         Database(
             settings.database_url,
@@ -46,13 +50,13 @@ async def work(orders: ApiOrders, stop: asyncio.Event, announce: Announce) -> No
             fail_fast=True,
         ) as database,
         Hints(database) as hints,
-        KeyRing(database, settings_key=settings.api_key or None) as keys,
+        KeyRing(database, settings_key=settings.api_key or None, vault=vault) as keys,
         Gate(database, settings.max_queue) as gate,
     ):
-        vault = Vault(settings.secret_key.encode())
-        resources = Resources(database, vault, hints, orders.facts, gate, settings.batch_size)
+        private_hosts = Allowed.parse(settings.private_hosts_allowed)
+        resources = Resources(database, vault, hints, orders.facts, gate, settings.batch_size, private_hosts)
         limits = Limits(max_body_bytes=settings.max_body_bytes)
-        app = create_app(resources, keys, checks_of(database), limits=limits)
+        app = create_app(resources, keys, checks_of(database), limits=limits, addresses=addresses)
         server = Server(app, rules_of(settings), lambda: announce(b"ready"))
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(_stop(server, stop))

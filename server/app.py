@@ -4,7 +4,7 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,16 +18,20 @@ from methods.errors import CATALOGUE, ApiError, BadRequestError
 from methods.method import Method
 from methods.replies import ErrorObject, Reply, error_object
 from server import envelopes, jsonrpc, openrpc
+from server.addresses import Addresses
 from server.auth import KeyRing, key_of
 from server.dispatcher import Dispatcher, Resources, facts_of
 from server.envelopes import MalformedError, Plain, Refused
 from server.readiness import Check, Readiness
+from storage.database import DatabaseUnavailableError
 
 _LOG = logging.getLogger(__name__)
 _SLASHES = re.compile("/{2,}")
 _HTTP_STATUS = {error.code: error.http_status for error in CATALOGUE}
 _JSON = (b"content-type", b"application/json")
 _APP = Caller("receipt token", frozenset({"update_push_status"}), reports=True)
+_STRANGER = Caller("an address that is not allowed", refused="this address is not allowed")
+_AWAY = error_object(ApiError(retry_after_seconds=1.0))
 _ANY_ORIGIN = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST"),
@@ -67,14 +71,18 @@ class RefusedError(Exception):
 class Api:
     """Everything under `/api`, as a plain ASGI application: this is the hot path."""
 
-    def __init__(self, dispatcher: Dispatcher, keys: KeyRing, limits: Limits) -> None:
+    def __init__(self, dispatcher: Dispatcher, keys: KeyRing, limits: Limits, addresses: Addresses) -> None:
         self._dispatcher = dispatcher
         self._strict = jsonrpc.Door(dispatcher.has)
         self._keys = keys
         self._limits = limits
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; what is refused is refused in the order method, key, size, syntax."""
+        """Answer one request; what is refused is refused in the order method, key, size, syntax, address.
+
+        An address is refused as a method is, in the form of the request; before the key, which so cannot be guessed at.
+        """
         headers = dict(scope["headers"])
         try:
             caller = await self._admit(scope, headers)
@@ -84,6 +92,8 @@ class Api:
             answer = refused.answer
         except ClientGoneError:
             return
+        except DatabaseUnavailableError:  # without which a device key cannot be judged
+            answer = Answer(200, envelopes.plain(_AWAY), (_JSON, *_retry_after(_AWAY)))
         except Exception as error:
             _LOG.error("a request failed", extra=facts_of(error))
             answer = Answer(200, envelopes.plain(error_object(ApiError())), (_JSON,))
@@ -121,10 +131,14 @@ class Api:
     async def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
         if scope["method"] != "POST":
             raise RefusedError(Answer(405, headers=((b"allow", b"POST"),)))
+        if not self._addresses.admits(scope):
+            return _STRANGER
         key = key_of(headers, scope["query_string"])
         caller = await self._keys.caller(key) if key else None
         if caller is None:
             raise RefusedError(Answer(401, headers=((b"www-authenticate", b"apikey"),)))
+        if caller.addresses and not self._addresses.comes_from(scope, caller.addresses):
+            return replace(caller, refused="this API key may not be used from this address")
         return caller
 
     async def _answer(self, path: str, headers: dict[bytes, bytes], caller: Caller, body: bytes) -> Answer:
@@ -221,16 +235,17 @@ def create_app(
     *,
     limits: Limits | None = None,
     table: Mapping[str, Method] = TABLE,
+    addresses: Addresses | None = None,
 ) -> ASGIApp:
     """Build the ASGI application; what it is given stays open for as long as it serves.
 
-    `checks` are those of `/ready` (`readiness.checks_of(database)`). Routes: `POST /api`, `/api/batch`,
-    `/api/<method>`; without a key `POST /receipts`, `GET /health`, `/ready`.
+    `checks` are those of `/ready` (`readiness.checks_of(database)`); `addresses` say who may call. Routes: `POST /api`,
+    `/api/batch`, `/api/<method>`; without a key, and from any address, `POST /receipts`, `GET /health`, `/ready`.
     """
     discover: Callable[[], Mapping[str, object]] = functools.cache(
         lambda: openrpc.document(table, version=resources.facts.version)
     )
-    api = Api(Dispatcher(table, resources, discover), keys, limits or Limits())
+    api = Api(Dispatcher(table, resources, discover), keys, limits or Limits(), addresses or Addresses())
     other = Starlette(routes=[Route("/health", _health), Route("/ready", Readiness(checks).answer)])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

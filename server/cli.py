@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from delivery.providers.credentials import CredentialError, UnsupportedCredentialError
 from emulators import program as emulators
-from server import VERSION, cli_call, cli_database, doctor, logs, settings
+from server import VERSION, cli_call, cli_database, cli_key, doctor, logs, settings
 from server.children import StartError
 from server.data_directory import DataDirectoryError
 from server.embedded import EmbeddedError
@@ -63,7 +63,7 @@ _EXPECTED = (
     CredentialError,
     UnsupportedCredentialError,
     cli_call.CallError,
-    cli_database.ApiKeyError,
+    cli_key.ApiKeyError,
 )
 
 

@@ -5,13 +5,16 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from delivery.guard import Allowed
 from delivery.queues.gate import Gate
 from delivery.queues.hints import Hints
+from methods import bounds
+from methods.callers import HOLDS_CALLS
 from methods.context import Caller, ServerFacts
 from methods.errors import ApiError, ForbiddenError, NotFoundError, TooManyRequestsError
 from methods.method import Method
@@ -26,7 +29,6 @@ _ENCODER = msgspec.json.Encoder()
 _RETRY_AFTER_SECONDS = 1.0
 _TELL_INTERVAL_SECONDS = 1.0
 _NO_PARAMS = frozenset((b"", b"null"))
-_HOLDS_CALLS = frozenset(("batch",))  # its parameters are calls, and each of those is checked by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Resources:
     facts: ServerFacts
     gate: Gate | None = None
     batch_size: int = 500
+    private_hosts: Allowed = field(default_factory=Allowed)
 
 
 class Dispatcher:
@@ -89,14 +92,20 @@ class Dispatcher:
         return error_object(ApiError(retry_after_seconds=_RETRY_AFTER_SECONDS))
 
     async def _run(self, caller: Caller, name: str, params: bytes) -> msgspec.Struct:
+        caller.take(name)
         method = self._table.get(name)
         if method is None:
             raise NotFoundError(f"there is no method {name[:100]!r}", path="method")
         if not caller.may_call(name):
             raise ForbiddenError(f"this API key may not call {name}")
         body = b"{}" if params in _NO_PARAMS else params
-        decoded = decode(method, body, check_text=name not in _HOLDS_CALLS)
-        return await method.handler(self._context(caller, body), decoded)
+        if caller.device is not None:
+            body = bounds.filled(caller.device, name, body)
+        decoded = decode(method, body, check_text=name not in HOLDS_CALLS)
+        context = self._context(caller, body)
+        if caller.is_bound:
+            await bounds.check(context, decoded)
+        return await method.handler(context, decoded)
 
     def _context(self, caller: Caller, body: bytes) -> ServerContext:
         has = self._resources
@@ -109,6 +118,7 @@ class Dispatcher:
             body=body,
             gate=has.gate,
             batch_size=has.batch_size,
+            private_hosts=has.private_hosts,
             table=self._table,
             execute=functools.partial(self.execute, caller),
             discover=self._discover,

@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from delivery.guard import Allowed
 from delivery.providers.credentials import CredentialError
 from delivery.providers.registry import build_provider
 from methods.device_advice import advice
@@ -87,15 +88,16 @@ async def _credentials(
             yield warn("credentials", f"{name} is emulated: no push reaches a real device", "set a real credential")
         else:
             real = True
-            yield ok("credentials", f"{name} opens") if offline else await _try(name, stored)
+            yield ok("credentials", f"{name} opens") if offline else await _try(name, stored, settings)
     if real and not offline:
         yield await _provider_clock()
 
 
-async def _try(name: str, stored: StoredCredential) -> Finding:
+async def _try(name: str, stored: StoredCredential, settings: Settings) -> Finding:
     """Try a credential as `provider_check` does."""
     try:
-        async with asyncio.timeout(_CHECK_SECONDS), build_provider(stored) as provider:
+        allowed = Allowed.parse(settings.private_hosts_allowed)
+        async with asyncio.timeout(_CHECK_SECONDS), build_provider(stored, allowed=allowed) as provider:
             steps = await provider.check()
     except TimeoutError:
         return fail("credentials", f"{name}: no answer", "see that this host may connect to the push service")

@@ -7,7 +7,7 @@ an orchestrator mounts). An empty variable is an absent one.
 import difflib
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -15,8 +15,11 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from methods.networks import read_networks
+
 PREFIX = "TOCSIN_"
 _SECRET = {"secret": True}
+_NETWORKS = {"check": read_networks}  # raises ValueError
 # read elsewhere: by delivery's credential declarations, by the tests, by the benchmarks
 _FOREIGN = ("TOCSIN_APNS_", "TOCSIN_FCM_", "TOCSIN_TEST_", "TOCSIN_BENCH_")
 
@@ -81,6 +84,14 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     url: Annotated[
         str,
         Meta(description="Server that `tocsin call` talks to.", extra={"default": "from the host and the port"}),
+    ] = ""
+    allowed_addresses: Annotated[
+        str,
+        Meta(description="Networks that may call the API: `10.0.0.0/8, 2001:db8::/32`; empty: all.", extra=_NETWORKS),
+    ] = ""
+    trusted_proxies: Annotated[
+        str,
+        Meta(description="Networks of proxies whose `Forwarded` or `X-Forwarded-For` is believed.", extra=_NETWORKS),
     ] = ""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30, description="Largest request body.")] = 1 << 20
     max_requests: Annotated[
@@ -218,6 +229,7 @@ class Declared:
     description: str
     default: str
     secret: bool
+    check: Callable[[Any], object]
 
     @property
     def variable(self) -> str:
@@ -236,6 +248,7 @@ def _declared() -> Iterator[Declared]:
             meta.description or "",
             extra.get("default") or _shown(each.default),
             bool(extra.get("secret")),
+            extra.get("check", str),
         )
 
 
@@ -256,6 +269,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         try:
             if text := _text(each.variable, environ):
                 values[each.field] = msgspec.convert(text, each.type, strict=False)
+                each.check(values[each.field])
         except msgspec.ValidationError as error:
             problems.append(f"{each.variable}: {error}. {each.description}")
         except (OSError, ValueError) as error:

@@ -71,7 +71,15 @@ CREATE TABLE public.api_keys (
     digest bytea NOT NULL,
     methods text[] DEFAULT '{}'::text[] NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    revoked_at timestamp with time zone
+    revoked_at timestamp with time zone,
+    credentials text[] DEFAULT '{}'::text[] NOT NULL COLLATE pg_catalog."C",
+    addresses text[] DEFAULT '{}'::text[] NOT NULL,
+    rate double precision DEFAULT 0 NOT NULL,
+    burst integer DEFAULT 0 NOT NULL,
+    expires_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    CONSTRAINT api_keys_burst_check CHECK ((burst >= 0)),
+    CONSTRAINT api_keys_rate_check CHECK ((rate >= (0)::double precision))
 );
 
 CREATE TABLE public.batches (
@@ -100,6 +108,7 @@ CREATE TABLE public.batches (
     locale text DEFAULT ''::text NOT NULL,
     attributes jsonb,
     admitted boolean[],
+    personal boolean DEFAULT false NOT NULL,
     second_try boolean DEFAULT false NOT NULL
 )
 WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
@@ -142,6 +151,7 @@ CREATE TABLE public.credentials (
     version bigint DEFAULT nextval('public.credential_versions'::regclass) NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    enabled boolean DEFAULT true NOT NULL,
     CONSTRAINT credentials_source_check CHECK ((source = ANY (ARRAY['api'::text, 'settings'::text, 'emulator'::text])))
 );
 
@@ -149,19 +159,26 @@ CREATE VIEW public.credential_routes AS
  SELECT credentials.provider,
     credentials.provider_id,
     credentials.provider_id AS credential,
-    credentials.environment
+    credentials.environment,
+    credentials.enabled
    FROM public.credentials
 UNION ALL
  SELECT credentials.provider,
     ''::text AS provider_id,
     credentials.provider_id AS credential,
-    credentials.environment
+    credentials.environment,
+    credentials.enabled
    FROM public.credentials
   WHERE credentials.is_default;
 
 CREATE TABLE public.device_accounts (
     user_id text NOT NULL COLLATE pg_catalog."C",
     device_id uuid NOT NULL
+);
+
+CREATE TABLE public.device_key_limits (
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    issued_before timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.device_report (
@@ -342,6 +359,7 @@ CREATE TABLE public.pushes (
     turn bigint DEFAULT 0 NOT NULL,
     needs text[] DEFAULT '{}'::text[] NOT NULL,
     webhook jsonb,
+    content bytea,
     CONSTRAINT pushes_check CHECK ((settled <= planned)),
     CONSTRAINT pushes_delivery_check CHECK ((delivery = ANY (ARRAY['at_least_once'::text, 'at_most_once'::text]))),
     CONSTRAINT pushes_state_check CHECK ((state = ANY (ARRAY['scheduled'::text, 'planning'::text, 'sending'::text, 'done'::text, 'cancelled'::text])))
@@ -385,6 +403,14 @@ CREATE TABLE public.schema_migrations (
 CREATE TABLE public.sync_token_limits (
     user_id text NOT NULL COLLATE pg_catalog."C",
     issued_before timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.templates (
+    name text NOT NULL COLLATE pg_catalog."C",
+    notification json NOT NULL,
+    localizations json DEFAULT '{}'::json NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.user_badges (
@@ -475,6 +501,9 @@ ALTER TABLE ONLY public.credentials
 ALTER TABLE ONLY public.device_accounts
     ADD CONSTRAINT device_accounts_pkey PRIMARY KEY (user_id, device_id);
 
+ALTER TABLE ONLY public.device_key_limits
+    ADD CONSTRAINT device_key_limits_pkey PRIMARY KEY (user_id);
+
 ALTER TABLE ONLY public.device_report
     ADD CONSTRAINT device_report_pkey PRIMARY KEY (provider, provider_id, platform, state, age_days);
 
@@ -522,6 +551,9 @@ ALTER TABLE ONLY public.schema_migrations
 
 ALTER TABLE ONLY public.sync_token_limits
     ADD CONSTRAINT sync_token_limits_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.templates
+    ADD CONSTRAINT templates_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY public.user_badges
     ADD CONSTRAINT user_badges_pkey PRIMARY KEY (user_id);

@@ -78,7 +78,7 @@ async def create(database: Database, name: str, methods: Sequence[str] = ()) -> 
 async def add(database: Database, name: str, bounds: KeyBounds) -> str:
     """Make a key and return it: the only time that it can be seen.
 
-    The name of a key that was revoked, or has expired, may be used again. Raises NameTakenError when a valid key has it.
+    The name of a key that was revoked or has expired may be used again. Raises NameTakenError when a valid one has it.
     """
     async with database.connection() as connection:
         return await _add(connection, name, bounds)

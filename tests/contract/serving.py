@@ -15,6 +15,7 @@ from delivery.queues.hints import Hints
 from methods.all import TABLE
 from methods.context import ServerFacts
 from methods.method import Method
+from server.addresses import Addresses
 from server.app import Limits, create_app
 from server.auth import KeyRing
 from server.dispatcher import Resources
@@ -44,6 +45,7 @@ async def served(
     *,
     wait_seconds: float = 10.0,
     fail_fast: bool = False,
+    addresses: Addresses | None = None,
 ) -> AsyncIterator[Served]:
     """Build the application over this database."""
     facts = ServerFacts(version="0.0.0", name="tests", started_at=time.time())
@@ -53,10 +55,10 @@ async def served(
     ):
         key = await api_keys.create(database, "tests")
         limited = await api_keys.create(database, "limited", ["device_list"])
-        async with KeyRing(database) as keys, Gate(database, max_queue) as gate:
-            vault = Vault(b"a secret key of the tests, 32 b.")
+        vault = Vault(b"a secret key of the tests, 32 b.")
+        async with KeyRing(database, vault=vault) as keys, Gate(database, max_queue) as gate:
             resources = Resources(database, vault, hints, facts, gate)
-            app = create_app(resources, keys, checks_of(database), limits=limits, table=table)
+            app = create_app(resources, keys, checks_of(database), limits=limits, table=table, addresses=addresses)
             yield Served(app, database, key, limited)
 
 
