@@ -8,45 +8,21 @@ from typing import Any, Protocol, TypeVar
 import httpx
 import msgspec
 
-from tests.chaos.script import Change, Device, Kill, Push, Script, Storm
+from tests.chaos.calls import call_of, params_of
+from tests.chaos.history import Changed, Held, History, Played, Sent
+from tests.chaos.population import SANDBOX, Change
+from tests.chaos.pushing import Push
+from tests.chaos.script import Kill, Script
+from tests.chaos.storms import WRONG, Storm
 from tests.chaos.world import API_KEY, World
 
 _PATIENCE_SECONDS = 120.0
 _CALL_SECONDS = 5.0
 _AGAIN_SECONDS = 0.2
 _LATER = {100, 111}  # the API's own words for "come again"
-_PUSHERS, _CHANGERS, _REGISTERERS, _KILLERS = 8, 4, 8, 4
-
-
-class Changed(msgspec.Struct):
-    """A change of a device: it took hold between these two times (Unix seconds)."""
-
-    verb: str
-    started_at: float
-    answered_at: float = float("inf")
-
-
-class Sent(msgspec.Struct):
-    """A push as it went: times are Unix seconds; `refused` when the API would not have it."""
-
-    push: Push
-    started_at: float
-    answered_at: float = float("inf")
-    send_at: int | None = None
-    expire_at: int | None = None
-    refused: str = ""
-    calls: int = 0
-    cancel_started_at: float = float("inf")
-    cancelled_at: float = float("inf")
-
-
-class History(msgspec.Struct):
-    """What was done: changes by device, pushes by uid, storms that were played, calls that had to be repeated."""
-
-    changes: dict[str, list[Changed]] = {}
-    pushes: dict[str, Sent] = {}
-    storms: dict[str, int] = {}
-    repeated_calls: int = 0
+_DISTANCE: list[dict[str, Any]] = [{"action": {"delay_ms": 60}}]  # as over a network: so there is more in flight
+_ANSWERED_SECONDS = 0.2  # until what was delayed is answered
+_PUSHERS, _CHANGERS, _REGISTERERS, _KILLERS = 8, 4, 8, 5
 
 
 class _Timed(Protocol):
@@ -76,20 +52,33 @@ class Actor:
 
     async def populate(self) -> None:
         """Register the devices that are there from the start."""
+        for service in self._world.side.control:
+            await self._calm(service)
         await self._share(self._script.first, self._change, _REGISTERERS, by=lambda change: change.device)
 
     async def play(self) -> None:
-        """Everything at its time; returns when all is answered and no fault is left."""
+        """Everything at its time; returns when all is answered, no push is paused and no fault is left."""
         self._started = time.monotonic()
         script = self._script
         async with asyncio.TaskGroup() as group:
+
+            async def push(each: Push) -> None:
+                sent = await self._push(each)
+                if not sent.refused:  # what is done to it meanwhile keeps no other push waiting
+                    group.create_task(self._follow(sent))
+
             group.create_task(self._share(script.changes, self._change, _CHANGERS, by=lambda change: change.device))
-            group.create_task(self._share(script.pushes, self._push, _PUSHERS, by=lambda push: push.uid))
+            group.create_task(self._share(script.pushes, push, _PUSHERS, by=lambda push: push.uid))
             group.create_task(self._share(script.kills, self._world.kill, _KILLERS, by=_weapon))
             group.create_task(self._share(script.storms, self._storm, 1, by=lambda storm: ""))
-        for provider in self._world.side.control:
-            await self._calm(provider)
+        for service in self._world.side.control:
+            await self._calm(service)
         await self._world.healthy()
+
+    async def counters(self) -> dict[str, dict[str, Any]]:
+        """What each push service counted."""
+        control = self._world.side.control
+        return {name: (await self._control.get(f"{url}/counters")).json() for name, url in control.items()}
 
     async def close(self) -> None:
         """Close the clients."""
@@ -117,6 +106,13 @@ class Actor:
             return None
         return found if "result" in found or "error" in found else None
 
+    async def _must(self, method: str, params: dict[str, Any]) -> float:
+        """Call what cannot be refused; the time of the answer."""
+        answer, _ = await self.call(method, params)
+        if "error" in answer:
+            raise RuntimeError(f"{method} was refused: {answer}")
+        return time.time()
+
     async def _share(
         self, events: Sequence[T], act: Callable[[T], Awaitable[None]], workers: int, by: Callable[[T], str]
     ) -> None:
@@ -137,81 +133,97 @@ class Actor:
                 group.create_task(work(mine))
 
     async def _change(self, change: Change) -> None:
-        done = Changed(change.verb, time.time())
-        self.history.changes.setdefault(change.device, []).append(done)
-        answer, _ = await self.call(*_call_of(change, self._script.devices[change.device]))
-        if "error" in answer:
-            raise RuntimeError(f"{change.verb} was refused: {answer}")
-        done.answered_at = time.time()
+        device = self._script.devices[change.device]
+        done = Changed(change.verb, time.time(), token=change.token, proof=change.proof)
+        changes = self.history.changes.setdefault(change.device, [])
+        changes.append(done)
+        if change.verb == "die":
+            since = changes[0].started_at - 3600 if change.proof == "before" else time.time()
+            await self._tell_token(device.provider, change.token, "unregistered", since)
+            done.answered_at = time.time()
+            return
+        if change.verb == "revive":
+            await self._tell_token(device.provider, change.token, "ok", time.time())
+        done.answered_at = await self._must(*call_of(change, device))
 
-    async def _push(self, push: Push) -> None:
+    async def _tell_token(self, provider: str, token: str, state: str, since: float) -> None:
+        """Tell the push service at which the token is at home what has become of it; FCM never says since when."""
+        line: dict[str, Any] = {"state": state}
+        if provider == "apns":
+            line["timestamp_ms"] = int(since * 1000)  # by the true time, whatever its clock says just now
+        service = "apns-sandbox" if token.startswith(SANDBOX) else provider
+        await self._order(service, "/tokens", {token: line})
+
+    async def _push(self, push: Push) -> Sent:
         sent = self.history.pushes[push.uid] = Sent(push, time.time())
         now = int(sent.started_at)
         sent.send_at = now + push.send_in if push.send_in is not None else None
         sent.expire_at = now + push.expire_in if push.expire_in is not None else None
-        answer, sent.calls = await self.call("send_push_notification", _params_of(sent))
+        if push.window is not None:
+            sent.window_opens_at = now + (push.send_in or 0) + push.window.opens_in
+        answer, sent.calls = await self.call("send_push_notification", params_of(sent))
         sent.answered_at = time.time()
         sent.refused = answer.get("error", {}).get("message", "")
-        if push.cancel_after is not None and not sent.refused:
-            await asyncio.sleep(push.cancel_after)
-            sent.cancel_started_at = time.time()
-            await self.call("cancel_push", {"uid": push.uid})
-            sent.cancelled_at = time.time()
+        return sent
+
+    async def _follow(self, sent: Sent) -> None:
+        """What is done to a push after it was taken: paused and resumed, cancelled, sent once more."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold(sent))
+            group.create_task(self._cancel(sent))
+        if sent.push.again:
+            answer, _ = await self.call("send_push_notification", params_of(sent))
+            sent.told_twice = msgspec.json.encode(answer).decode()
+
+    async def _hold(self, sent: Sent) -> None:
+        uid = {"uid": sent.push.uid}
+        for after, seconds in sent.push.pauses:
+            await asyncio.sleep(after)
+            held = Held(time.time())
+            sent.held.append(held)
+            held.pause_answered_at = await self._must("push_pause", uid)
+            await asyncio.sleep(seconds)
+            held.resume_started_at = time.time()
+            held.resume_answered_at = await self._must("push_resume", uid)
+
+    async def _cancel(self, sent: Sent) -> None:
+        if sent.push.cancel_after is None:
+            return
+        await asyncio.sleep(sent.push.cancel_after)
+        sent.cancel_started_at = time.time()
+        sent.cancelled_at = await self._must("cancel_push", {"uid": sent.push.uid})
+        for _ in range(sent.push.cancels - 1):
+            await self._must("cancel_push", {"uid": sent.push.uid})
 
     async def _storm(self, storm: Storm) -> None:
-        self.history.storms[storm.name] = self.history.storms.get(storm.name, 0) + 1
-        control = self._world.side.control[storm.provider]
-        (await self._control.post(f"{control}/faults", content=msgspec.json.encode(storm.rules))).raise_for_status()
-        if storm.order:
-            order = await self._control.post(f"{control}/connections", content=msgspec.json.encode(storm.order))
-            order.raise_for_status()
+        played = Played(storm.name, storm.service, storm.loses_answers, time.time())
+        self.history.storms.append(played)
+        if storm.disowns:
+            await self._order(storm.service, "/faults", [])
+            await asyncio.sleep(_ANSWERED_SECONDS)
+        await self._order(storm.service, "/faults", storm.rules + ([] if storm.disowns else _DISTANCE))
+        for path, body in storm.orders:
+            await self._order(storm.service, path, body)
+        if storm.name == WRONG:
+            await self._must("provider_put", self._world.side.wrong_credentials[storm.service])
         await asyncio.sleep(storm.seconds)
-        await self._calm(storm.provider)
+        await self._calm(storm.service)
+        if storm.put_again:
+            await self._must("provider_put", self._world.side.credentials[storm.service])
+        played.ended_at = time.time()
 
-    async def _calm(self, provider: str) -> None:
-        control = self._world.side.control[provider]
-        (await self._control.post(f"{control}/faults", content=b"[]")).raise_for_status()
-        order = b'{"shrink_settings":{"max_concurrent_streams":100}}'
-        (await self._control.post(f"{control}/connections", content=order)).raise_for_status()
+    async def _calm(self, service: str) -> None:
+        await self._order(service, "/faults", _DISTANCE)
+        await self._order(service, "/connections", {"shrink_settings": {"max_concurrent_streams": 100}})
+        await self._order(service, "/clock", {"offset_seconds": 0})
+
+    async def _order(self, service: str, path: str, body: object) -> None:
+        url = f"{self._world.side.control[service]}{path}"
+        (await self._control.post(url, content=msgspec.json.encode(body))).raise_for_status()
 
 
 def _weapon(kill: Kill) -> str:
     """What is killed waits for nothing but the same: the database's kills follow each other, a freeze is beside."""
+    if kill.kind == "sender":
+        return f"sender {kill.number}"
     return {"postgres": "database", "stall": "database", "cut": "database"}.get(kill.kind, kill.kind)
-
-
-def _call_of(change: Change, device: Device) -> tuple[str, dict[str, Any]]:
-    if change.verb == "remove":
-        return "device_remove", {"ids": [device.id]}
-    if change.verb == "leave":
-        return "device_topic_update", {"device_id": device.id, "op": "set", "topics": []}
-    whole: dict[str, Any] = {
-        "id": device.id,
-        "provider": device.provider,
-        "platform": "ios" if device.provider == "apns" else "android",
-        "token": change.token,
-        "user": device.user,
-        "topics": device.topics,
-    }
-    return "device_register", whole
-
-
-def _params_of(sent: Sent) -> dict[str, Any]:
-    push = sent.push
-    recipients: dict[str, dict[str, Any]] = {
-        "devices": {"device_ids": push.recipients},
-        "users": {"users": push.recipients},
-        "topic": {"channels": push.recipients},
-        "filter": {"filter": {"topics": push.recipients, "platforms": ["ios", "android"]}},
-        "raw": {f"{push.provider}_tokens": push.recipients},
-    }
-    notification: dict[str, Any] = {
-        "apns": {"headers": {"apns-push-type": "alert"}, "payload": {"aps": {"alert": "x"}, "chaos": push.uid}},
-        "fcm": {"message": {"data": {"chaos": push.uid}}},
-    }
-    if push.provider:
-        notification = {push.provider: notification[push.provider]}
-    params: dict[str, Any] = {"uid": push.uid, "recipient": recipients[push.kind], "notification": notification}
-    params["delivery"] = "at_most_once" if push.at_most_once else "at_least_once"
-    wanted = {"send_at": sent.send_at, "expire_at": sent.expire_at}
-    return params | {name: value for name, value in wanted.items() if value is not None}

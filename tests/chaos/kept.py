@@ -3,11 +3,12 @@
 import asyncio
 import signal
 import time
-from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 import msgspec
+
+from tests.chaos.nursery import Child
 
 READY_SECONDS = 60.0
 
@@ -24,11 +25,11 @@ class Life(msgspec.Struct):
 class Kept:
     """A program that is started again whenever it ends."""
 
-    def __init__(self, lives: list[Life], name: str, start: Callable[[str], Awaitable[Process]]) -> None:
+    def __init__(self, lives: list[Life], name: str, start: Callable[[str], Awaitable[Child]]) -> None:
         self._lives = lives
         self._name = name
         self._start = start
-        self._process: Process | None = None
+        self._process: Child | None = None
         self._life: Life | None = None
         self._task: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
@@ -47,7 +48,7 @@ class Kept:
 
     def kill(self) -> str:
         """SIGKILL; the name of what was killed."""
-        if self._process is None or self._life is None or self._process.returncode is not None:
+        if self._process is None or self._life is None or self._process.has_ended:
             return ""
         self._life.killed = True
         self._life.ended_at = time.time()
@@ -55,9 +56,9 @@ class Kept:
         self._process.kill()
         return self._life.name
 
-    def signal(self, number: signal.Signals) -> Process | None:
+    def signal(self, number: signal.Signals) -> Child | None:
         """Send a signal; the process that got it."""
-        if self._process is None or self._process.returncode is not None:
+        if self._process is None or self._process.has_ended:
             return None
         self._process.send_signal(number)
         return self._process
@@ -69,13 +70,12 @@ class Kept:
             process = await self._start(life.name)
             self._process, self._life = process, life
             try:
-                line = await process.stdout.readline() if process.stdout else b""
-                if line and not life.killed:
+                if await process.heard() and not life.killed:
                     self.ready.set()
                 await process.wait()
+                process.close()
             finally:
-                with suppress(ProcessLookupError):
-                    process.kill()
+                process.kill()
             life.ended_at = min(life.ended_at, time.time())
             self.ready.clear()
             if not life.killed:
@@ -87,3 +87,4 @@ class Kept:
             await asyncio.wait([self._task])
         if self._process is not None:
             await self._process.wait()
+            self._process.close()

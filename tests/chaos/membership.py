@@ -4,9 +4,13 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tests.chaos.acting import Changed, History, Sent
+from tests.chaos.deaths import Deaths
+from tests.chaos.evidence import Evidence
+from tests.chaos.history import Changed, Sent
+from tests.chaos.population import Device
 from tests.chaos.record import PushRecord
-from tests.chaos.script import Device, Script
+
+_REGISTERS = ("register", "token", "revive")
 
 
 class Members(msgspec.Struct):
@@ -20,31 +24,36 @@ class Members(msgspec.Struct):
 class Membership:
     """The devices' timelines."""
 
-    def __init__(self, script: Script, history: History) -> None:
-        self._changes = history.changes
-        self._devices = script.devices
+    def __init__(self, evidence: Evidence, deaths: Deaths) -> None:
+        self._evidence = evidence
+        self._changes = evidence.history.changes
+        self._devices = evidence.devices
+        self._deaths = deaths
         self._by_user: dict[str, list[Device]] = {}
-        for device in script.devices.values():
+        for device in self._devices.values():
             self._by_user.setdefault(device.user, []).append(device)
 
     def of(self, sent: Sent, push: PushRecord) -> Members:
         """The members of this push's audience, from its first call until it was planned."""
-        kind = sent.push.kind
-        if kind == "raw":
+        if sent.push.kind == "raw":
             return Members(set(sent.push.recipients), set(sent.push.recipients), set())
         members = Members(set(), set(), set())
-        end = push.planned_at if push.planned_at is not None else float("inf")
+        end = self._evidence.planned_by(push)
+        leaves = ("remove", "leave") if sent.push.kind in ("topic", "filter", "condition") else ("remove",)
         for device in self._audience(sent):
             changes = self._changes.get(device.id, [])
             if not changes:
                 continue
-            wide = kind in ("topic", "filter")
-            if changes[0].started_at <= push.send_at and not _gone(changes, sent.started_at, wide):
-                members.possible.add(device.id)
-                if changes[0].answered_at <= sent.started_at and not _going(changes, end, wide):
-                    members.sure.add(device.id)
             if any(change.verb == "remove" for change in changes):
                 members.leaving.add(device.id)
+            gone = any(change.answered_at <= sent.started_at for change in changes if change.verb in leaves)
+            if changes[0].started_at > push.send_at or gone or self._deaths.buried(device.id, sent.started_at, end):
+                continue
+            members.possible.add(device.id)
+            going = any(change.started_at <= end for change in changes if change.verb in leaves)
+            going |= self._evidence.mistaken(device.provider, sent.started_at, end)  # refused, and taken back later
+            if changes[0].answered_at <= sent.started_at and not going and not _may_be_dead(changes, sent, end):
+                members.sure.add(device.id)
         return members
 
     def _audience(self, sent: Sent) -> Iterable[Device]:
@@ -53,18 +62,19 @@ class Membership:
             return [self._devices[each] for each in recipients]
         if sent.push.kind == "users":
             return [device for user in recipients for device in self._by_user.get(user, [])]
-        return [device for device in self._devices.values() if recipients[0] in device.topics]
+        if sent.push.kind == "all":
+            return list(self._devices.values())
+        found = [device for device in self._devices.values() if recipients[0] in device.topics]
+        if sent.push.kind == "condition":
+            return [device for device in found if recipients[1] not in device.topics]
+        return found
 
 
-def _gone(changes: list[Changed], at: float, wide: bool) -> bool:
-    """Whether it had certainly left by then."""
-    return any(change.answered_at <= at for change in changes if _leaves(change, wide))
-
-
-def _going(changes: list[Changed], at: float, wide: bool) -> bool:
-    """Whether it may have left by then."""
-    return any(change.started_at <= at for change in changes if _leaves(change, wide))
-
-
-def _leaves(change: Changed, wide: bool) -> bool:
-    return change.verb == "remove" or (wide and change.verb == "leave")
+def _may_be_dead(changes: list[Changed], sent: Sent, end: float) -> bool:
+    """Whether its token may have been known to be dead by then, and no registration was answered since."""
+    for place, death in enumerate(changes):
+        if death.proof == "after" and death.started_at <= end:
+            later = changes[place + 1 :]
+            if not any(each.verb in _REGISTERS and each.answered_at <= sent.started_at for each in later):
+                return True
+    return False

@@ -6,10 +6,11 @@ from tests.chaos.run import Outcome
 from tests.chaos.script import SIGKILLS
 
 _HEAD = (
-    "| date | seed | minutes | kills | sender | api | postgres | cut | freeze | stall | storms | pushes | recipients "
-    "| arrivals | unknown | doubled, explained | doubled, unexplained | lost | late | unsettled |"
+    "| date | seed | minutes | kills | sender | api | postgres | cut | freeze | stall | storms | deaths | pushes "
+    "| paused | cancelled | paced | limited | recipients | arrivals | unknown | doubled, explained "
+    "| doubled, unexplained | lost | late | unsettled |"
 )
-_FINDINGS_SHOWN = 40
+_FINDINGS_SHOWN = 12
 
 
 def text_of(outcome: Outcome) -> str:
@@ -20,13 +21,15 @@ def text_of(outcome: Outcome) -> str:
         "minutes": round(order.seconds / 60, 2),
         "kills": f"{_killed(outcome)} ({_words(outcome.kills)})",
         "storms": f"{sum(outcome.storms.values())} ({_words(outcome.storms)})",
-        "device changes": outcome.changes,
+        "device changes": _words(outcome.changes),
         "calls repeated": outcome.repeated_calls,
         "processes that ended by themselves": f"{len(outcome.ended_alone)} {outcome.ended_alone or ''}".strip(),
         "pushes": f"{verdict.pushes} (refused: {verdict.refused})",
+        "of these": _words(outcome.done),
         "recipients": f"{verdict.recipients} ({_words(verdict.ends)})",
         "not accepted at once": _words(verdict.reasons),
         "arrivals": verdict.arrivals,
+        "devices found dead": verdict.dead,
         "attempts with unknown outcome": verdict.unknown,
         "claims abandoned by a kill": verdict.abandoned,
         "doubled, explained": verdict.explained,
@@ -38,7 +41,9 @@ def text_of(outcome: Outcome) -> str:
     }
     width = max(map(len, facts))
     lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
-    lines += [f"{each.kind}: {each.push}: {each.text}" for each in verdict.findings[:_FINDINGS_SHOWN]]
+    for kind in ("lost", "unexplained", "late", "unsettled"):
+        found = [each for each in verdict.findings if each.kind == kind]
+        lines += [f"{kind}: {each.push}: {each.text}" for each in found[:_FINDINGS_SHOWN]]
     lines += [f"last words: {each}" for each in outcome.last_words[:_FINDINGS_SHOWN]]
     if outcome.directory:
         lines.append(f"kept for a look: {outcome.directory}")
@@ -62,7 +67,9 @@ def _line(outcome: Outcome, date: str) -> str:
         _killed(outcome),
         *(kills.get(kind, 0) for kind in (*SIGKILLS, "cut", "freeze", "stall")),
         sum(outcome.storms.values()),
+        outcome.changes.get("die", 0),
         verdict.pushes,
+        *(outcome.done[name] for name in ("paused", "cancelled", "paced", "limited")),
         verdict.recipients,
         verdict.arrivals,
         verdict.unknown,

@@ -5,15 +5,21 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import psycopg
 
 from tests.chaos.acting import Actor
+from tests.chaos.history import History
 from tests.chaos.judgement import Verdict, judge_run
-from tests.chaos.record import read_record, unfinished
+from tests.chaos.record import Record, hurry_probes, read_record, unfinished
 from tests.chaos.script import Size, write_script
+from tests.chaos.services import check_services
 from tests.chaos.world import World, new_world
+
+_PROBE_SECONDS = 2.0
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -35,7 +41,8 @@ class Outcome(msgspec.Struct):
     kills: dict[str, int]
     storms: dict[str, int]
     repeated_calls: int
-    changes: int
+    changes: dict[str, int]
+    done: dict[str, int]
     drained: bool
     drain_seconds: float
     ended_alone: list[str]
@@ -54,7 +61,7 @@ async def run(order: Order) -> Outcome:
     keep = False
     try:
         outcome = await _run(order, directory)
-        keep = order.keep and not outcome.is_clean
+        keep = order.keep and not (outcome.is_clean and not outcome.ended_alone)
         return msgspec.structs.replace(outcome, directory=str(directory) if keep else "")
     finally:
         if not keep:
@@ -65,23 +72,30 @@ async def _run(order: Order, directory: Path) -> Outcome:
     script = write_script(order.seed, order.kills, order.seconds, order.size)
     async with new_world(directory) as world:
         actor = Actor(script, world)
+        hurry = asyncio.create_task(_hurry(world), name="hurry probes")
         try:
             await actor.populate()
             await actor.play()
             drained, seconds = await _drain(world, order.drain_seconds)
+            counters = await actor.counters()
         finally:
+            hurry.cancel()
+            await asyncio.wait([hurry])
             await actor.close()
         record = await asyncio.to_thread(read_record, world)
         history = actor.history
         if order.keep:
-            _dump(directory, world, actor)
+            _dump(directory, world, actor, record)
+        verdict = judge_run(script, world, history, record)
+        verdict.findings += check_services(counters)
         return Outcome(
             order=order,
-            verdict=judge_run(script, world, history, record),
+            verdict=verdict,
             kills=dict(Counter(each.kind for each in world.kills)),
-            storms=history.storms,
+            storms=dict(Counter(each.name for each in history.storms)),
             repeated_calls=history.repeated_calls,
-            changes=sum(map(len, history.changes.values())),
+            changes=dict(Counter(each.verb for changes in history.changes.values() for each in changes)),
+            done=_done(history),
             drained=drained,
             drain_seconds=seconds,
             ended_alone=world.ended_alone,
@@ -99,12 +113,32 @@ async def _drain(world: World, most_seconds: float) -> tuple[bool, float]:
     return True, time.monotonic() - started
 
 
+async def _hurry(world: World) -> None:
+    """Every second, for as long as the run lasts."""
+    while True:
+        with suppress(psycopg.Error):  # the database is being killed all the time
+            await asyncio.to_thread(hurry_probes, world, _PROBE_SECONDS)
+        await asyncio.sleep(1.0)
+
+
+def _done(history: History) -> dict[str, int]:
+    """How many pushes met what."""
+    sent = history.pushes.values()
+    return {
+        "paused": sum(bool(each.held) for each in sent),
+        "cancelled": sum(each.push.cancel_after is not None for each in sent),
+        "paced": sum(each.push.max_rate is not None for each in sent),
+        "limited": sum(each.push.limit is not None or each.push.window is not None for each in sent),
+        "templated": sum(each.push.templated for each in sent),
+    }
+
+
 def _last_words(log: Path) -> list[str]:
     """What the processes had to say that ended by themselves."""
     with log.open() as lines:
         return [line.strip() for line in lines if '"critical"' in line.lower()]
 
 
-def _dump(directory: Path, world: World, actor: Actor) -> None:
-    facts = {"history": actor.history, "lives": world.lives, "kills": world.kills}
+def _dump(directory: Path, world: World, actor: Actor, record: Record) -> None:
+    facts = {"history": actor.history, "lives": world.lives, "kills": world.kills, "record": record}
     (directory / "facts.json").write_bytes(msgspec.json.encode(facts))

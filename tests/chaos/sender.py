@@ -11,13 +11,19 @@ from server.worker_process import options_of
 from storage.database import Database
 from storage.vault import Vault
 
-_PAGE, _AHEAD = 40, 4
+_PAGE, _AHEAD, _MOST = 40, 4, 40
 
 
 async def work(orders: WorkerOrders, stop: asyncio.Event, announce: Announce) -> None:
     """Plan and send until `stop`."""
     settings = orders.settings
-    planner = PlannerOptions(_PAGE, settings.batch_size, _AHEAD, settings.poll_seconds)
+    planner = PlannerOptions(
+        page_size=_PAGE,
+        batch_size=settings.batch_size,
+        ahead_batches=_AHEAD,
+        most_batches=_MOST,
+        poll_seconds=settings.poll_seconds,
+    )
     async with Database(
         settings.database_url, max_connections=settings.worker_connections, application=f"tocsin {orders.name}"
     ) as database:

@@ -1,7 +1,6 @@
 """The processes of a run: PostgreSQL, the emulators' side process, an API and two senders, killed and started again."""
 
 import asyncio
-import dataclasses
 import os
 import signal
 import socket
@@ -27,7 +26,9 @@ from storage import credentials
 from storage.database import Database
 from storage.vault import Vault
 from tests.bench.processes import tree
+from tests.chaos import nursery
 from tests.chaos.kept import READY_SECONDS, Kept, Life
+from tests.chaos.nursery import Child, Nursery
 from tests.chaos.script import SENDERS, Kill
 from tests.chaos.side import Side
 from tests.server.running import gone
@@ -58,7 +59,7 @@ class World:
         self.kills: list[Killed] = []
         self.embedded = Embedded(directory / "postgres", _OPTIONS)
         self.url = ""
-        self.side = Side({}, [])
+        self.side = Side({}, {}, {})
         self.arrivals = directory / "arrivals"
         self._postgres: Process | None = None
         self._postgres_up = asyncio.Event()
@@ -113,8 +114,7 @@ class World:
             killed.name, process = kept.name, kept.signal(signal.SIGSTOP)
             await asyncio.sleep(_FREEZE_SECONDS)
             if process is not None:
-                with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGCONT)
+                process.send_signal(signal.SIGCONT)
             return
         killed.name = kept.kill()
         async with asyncio.timeout(READY_SECONDS):
@@ -191,8 +191,9 @@ class World:
         self._settings = msgspec.structs.replace(self._settings, database_url=self.url)
         self.side = await self._start_side(stack, log)
         await self._prepare()
+        born = await self._start_nursery(stack, log)
         for name in ("api", *(f"sender {n + 1}" for n in range(SENDERS))):
-            self._kept[name] = Kept(self.lives, name, self._starter(log))
+            self._kept[name] = Kept(self.lives, name, self._starter(born))
         for kept in self._kept.values():
             await kept.run(stack)
 
@@ -200,7 +201,7 @@ class World:
         async with Database(self.url, max_connections=1) as database:
             await preparation.migrate(database)
             vault = Vault(self._settings.secret_key.encode())
-            for each in self.side.credentials:
+            for each in self.side.credentials.values():
                 await credentials.put(database, vault, parse_credential(each), source="api")
         await asyncio.to_thread(self._watch_claims)
 
@@ -217,19 +218,25 @@ class World:
         process.stdin.write(f"{self.arrivals}\n".encode())
         return msgspec.json.decode(await process.stdout.readline(), type=Side)
 
-    def _starter(self, log: BinaryIO) -> Callable[[str], Awaitable[Process]]:
-        async def start(name: str) -> Process:
+    async def _start_nursery(self, stack: AsyncExitStack, log: BinaryIO) -> Nursery:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.callback(ours.close)
+        with theirs:
+            number = theirs.fileno()
+            environ = program("api_process", WorkerOrders("nursery", self._settings)).options["env"]
+            command = nursery.command(number)
+            process = await _run(command, environ, log, pass_fds=[number, self._listener.fileno()])
+        stack.push_async_callback(_end, process)
+        return Nursery(ours)
+
+    def _starter(self, born: Nursery) -> Callable[[str], Awaitable[Child]]:
+        async def start(name: str) -> Child:
+            orders: ApiOrders | WorkerOrders = WorkerOrders(name, self._settings)
+            kind = "sender"
             if name.startswith("api"):
-                number = self._listener.fileno()
-                api = ApiOrders(name, self._settings, ServerFacts("0", "chaos", time.time()), number)
-                run = program("api_process", api, pass_fds=[number])
-            else:
-                run = program("worker_process", WorkerOrders(name, self._settings))
-                run = dataclasses.replace(run, command=[*run.command[:-1], "tests.chaos.sender"])
-            process = await _run(run.command, run.options["env"], log, pass_fds=run.options.get("pass_fds", ()))
-            if process.stdin is not None and run.orders is not None:
-                process.stdin.write(run.orders + b"\n")
-            return process
+                kind, facts = "api", ServerFacts("0", "chaos", time.time())
+                orders = ApiOrders(name, self._settings, facts, self._listener.fileno())
+            return await born.start(kind, msgspec.json.encode(orders))
 
         return start
 

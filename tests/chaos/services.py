@@ -1,0 +1,19 @@
+"""What the push services say of their clients after a run: whether they spoke the protocol, and took nothing twice."""
+
+from typing import Any
+
+from tests.chaos.evidence import Finding
+
+_NEVER = ("protocol_errors", "streams_over_limit")
+
+
+def check_services(counters: dict[str, dict[str, Any]]) -> list[Finding]:
+    """Findings from the counters of each push service, by its name."""
+    found = []
+    for service, counted in counters.items():
+        names = (*_NEVER, "duplicate_deliveries") if service.startswith("apns") else _NEVER
+        for name in names:
+            if counted[name]:
+                text = f"{service} counted {counted[name]} {name} {counted['newest_protocol_errors'][:3]}"
+                found.append(Finding("unexplained", "", text))
+    return found
