@@ -43,7 +43,7 @@ def judge(outcome: Outcome, batch: Batch, now: float) -> Verdict:
 
 def _again(outcome: Outcome, batch: Batch, now: float) -> Verdict:
     """Send again, unless the push's time or the time for trying is over."""
-    due_at = now + delay(outcome, batch.attempt)
+    due_at = now + delay(outcome, batch.attempt, now - batch.first_attempt_at)
     if batch.expire_at is not None and due_at >= batch.expire_at:
         return Verdict("expired", outcome.reason, outcome.status)
     if outcome.counts_as_attempt and due_at - batch.first_attempt_at > RETRY_FOR_SECONDS:
@@ -51,8 +51,8 @@ def _again(outcome: Outcome, batch: Batch, now: float) -> Verdict:
     return Verdict("retry", outcome.reason, outcome.status, due_at=due_at, counts=outcome.counts_as_attempt)
 
 
-def delay(outcome: Outcome, attempt: int) -> float:
-    """Seconds to wait before the next attempt.
+def delay(outcome: Outcome, attempt: int, tried_seconds: float = float("inf")) -> float:
+    """Seconds to wait before the next attempt, after trying for so long.
 
     The provider's Retry-After is a floor with a tenth of jitter on top. Without one: exponential from the outcome's
     base, between one and two steps, so that "at least 10 s" of a provider holds and a storm still spreads.
@@ -63,4 +63,6 @@ def delay(outcome: Outcome, attempt: int) -> float:
         wished = min(outcome.retry_after_seconds, RETRY_AFTER_CAP_SECONDS)
         return wished * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
     step = min(outcome.backoff_base_seconds * 2 ** min(attempt - 1, 20), BACKOFF_CAP_SECONDS)
+    # a claim whose sender died counts as an attempt: ten of them in a minute are no reason to wait for an hour
+    step = min(step, outcome.backoff_base_seconds + 2 * max(tried_seconds, 0.0))
     return random.uniform(step, min(2 * step, BACKOFF_CAP_SECONDS))  # noqa: S311 - as above

@@ -111,14 +111,25 @@ class Database:
         return self
 
     async def _fill(self, end: float) -> None:
-        """Wait for the pool's first connection. Asking again makes it try again, where waiting for it would not."""
+        """Wait for the pool's first connection; asking for one makes a pool that has given up try again."""
         while True:
+            if await self._available(_FIRST_SECONDS):
+                return
             try:
                 async with self._pool.connection(timeout=_FIRST_SECONDS):
                     return
             except PoolTimeout as error:
                 if time.monotonic() > end:
                     raise DatabaseUnavailableError(f"no connection within {_OPEN_SECONDS:.0f} seconds") from error
+
+    async def _available(self, seconds: float) -> bool:
+        """Wait until the pool has a connection to lend; False when it has none for so long."""
+        end = time.monotonic() + seconds
+        while not self._pool.get_stats().get("pool_available"):
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(0.01)
+        return True
 
     async def _reach(self, end: float) -> None:
         """Wait for the database to accept a connection, trying often: it may just be starting."""
