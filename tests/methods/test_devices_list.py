@@ -142,7 +142,6 @@ async def test_what_is_no_condition_is_refused_with_its_place(call: Call) -> Non
     assert "at character 14" in refused.value.detail
 
 
-
 async def test_filters_that_cannot_be_meant_are_refused(call: Call) -> None:
     for wrong in ({"providers": ["pigeon"]}, {"platforms": ["toaster"]}, {"users": [1]}, {"ids": ["x"] * 10_001}):
         with pytest.raises(BadRequestError):
