@@ -34,7 +34,7 @@ class WebhookWriter:
 
     name = "webhooks"
     streams: tuple[Stream, ...] = ("outcomes", "receipts")
-    from_start = False
+    from_start = True  # so that nothing is missed; what is older than webhooks names none
     repeats = False
 
     def __init__(self, database: Database, vault: Vault, wake: Callable[[], None]) -> None:
