@@ -138,10 +138,7 @@ async def send_push_notification(ctx: Context, params: SendPushNotificationParam
 async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptable:
     resolved = resolve(params.recipient)
     _check_locales(params.localizations or {})
-    notification, body = params.notification, ctx.body
-    if bytes(notification.template) != b"null":
-        body = await expanded(ctx, ctx.body)
-        notification = _EXPANDED.decode(body).notification
+    notification, body = await _said(ctx, params)
     payloads = payloads_of(
         notification,
         body,
@@ -178,6 +175,14 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
     starts_at = max(params.send_at or 0, now) + (params.delay_ms or 0) / 1000
     later = starts_at if starts_at > now else None
     return _Acceptable(push, resolved, payloads, later)
+
+
+async def _said(ctx: Context, params: SendPushNotificationParams) -> tuple[Notification, bytes]:
+    """The notification and the request that holds it, with its named template put in place."""
+    if bytes(params.notification.template) == b"null":
+        return params.notification, ctx.body
+    body = await expanded(ctx, ctx.body)
+    return _EXPANDED.decode(body).notification, body
 
 
 def _check_locales(localizations: Mapping[str, object]) -> None:

@@ -2,48 +2,9 @@
 
 from random import Random
 
-import pytest
-
 from delivery.conditions import Condition, holds, parse
 from storage.database import Database
 from tests.delivery.condition_trees import Printer, random_tree
-
-# For a database whose migrations do not make it.
-CONDITION_HOLDS = b"""
-create function condition_holds(program integer[], mask bigint) returns boolean
-language plpgsql immutable strict parallel safe as $$
-declare
-  stack boolean[] := '{}';
-  top integer := 0;
-  step integer;
-begin
-  foreach step in array program loop
-    case
-      when step >= 0 then
-        top := top + 1;
-        stack[top] := mask >> step & 1 = 1;
-      when step = -1 then
-        stack[top] := not stack[top];
-      when step = -2 then
-        top := top - 1;
-        stack[top] := stack[top] and stack[top + 1];
-      when step = -3 then
-        top := top - 1;
-        stack[top] := stack[top] or stack[top + 1];
-    end case;
-  end loop;
-  return stack[1];
-end
-$$
-"""
-
-
-@pytest.fixture
-async def evaluator(database: Database) -> None:
-    """See to it that the database has `condition_holds`."""
-    found = await database.values(b"select to_regprocedure('condition_holds(integer[], bigint)') is not null", {})
-    if not found[0][0]:
-        await database.execute(CONDITION_HOLDS, {})
 
 
 async def postgresql_says(database: Database, cases: list[tuple[Condition, int]]) -> list[bool]:
@@ -59,7 +20,6 @@ async def postgresql_says(database: Database, cases: list[tuple[Condition, int]]
     return [row[0] for row in found]
 
 
-@pytest.mark.usefixtures("evaluator")
 async def test_postgresql_says_the_same(database: Database) -> None:
     random = Random(20_261_122)
     printer = Printer(random)
@@ -70,7 +30,6 @@ async def test_postgresql_says_the_same(database: Database) -> None:
     assert await postgresql_says(database, cases) == expected
 
 
-@pytest.mark.usefixtures("evaluator")
 async def test_postgresql_reads_all_sixty_bits_and_the_longest_program(database: Database) -> None:
     names = [f"'{number}' in topics" for number in range(60)]
     every, some = parse(" && ".join(names)), parse(" || ".join(names))
