@@ -1,5 +1,6 @@
 """push_stats: outcomes by time."""
 
+import time
 from typing import Annotated, Literal
 
 import msgspec
@@ -21,6 +22,7 @@ Interval = Literal["minute", "hour", "day"]
 Group = Literal["provider", "provider_id", "platform", "outcome", "reason"]
 
 MOST_ROWS = 10_000
+_DAY_SECONDS = 86_400
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -44,16 +46,16 @@ class StatsFilter(Params):
 class PushStatsParams(Params):
     """Which counts.
 
-    from_: the beginning, Unix seconds; the bucket that holds it is counted whole
-    to: the end, Unix seconds, itself not counted; a bucket that begins before it is counted whole
-    interval: the width of a bucket: minute, hour or day (of UTC)
+    from_: the beginning, Unix seconds; the bucket that holds it is counted whole; a day before the end when absent
+    to: the end, Unix seconds, itself not counted; a bucket that begins before it is counted whole; now when absent
+    interval: the width of a bucket: minute, hour (default) or day (of UTC)
     filter: what is counted; everything when absent
     group_by: what is told apart: provider, provider_id, platform, outcome, reason; outcome when absent
     """
 
-    from_: UnixTime = msgspec.field(name="from")
-    to: UnixTime
-    interval: Interval
+    from_: UnixTime | None = msgspec.field(name="from", default=None)
+    to: UnixTime | None = None
+    interval: Interval | None = None
     filter: StatsFilter | None = None
     group_by: Annotated[list[Group], Meta(max_length=5)] | None = None
 
@@ -97,19 +99,20 @@ async def push_stats(ctx: Context, params: PushStatsParams) -> PushStatsResult:
     devices reported. Counts by minute are kept for TOCSIN_STATS_MINUTE_DAYS, by hour and day for TOCSIN_STATS_DAYS.
     Answers at most 10,000 rows: a wider question is refused with 107.
     """
-    width = _SECONDS[params.interval]
-    begin = params.from_ - params.from_ % width
-    if params.to <= params.from_:
+    interval = params.interval or "hour"
+    width = _SECONDS[interval]
+    end = int(time.time()) + 1 if params.to is None else params.to
+    start = max(0, end - _DAY_SECONDS) if params.from_ is None else params.from_
+    begin = start - start % width
+    if end <= start:
         raise BadRequestError("the end must be after the beginning", path="to")
-    buckets = -((begin - params.to) // width)
+    buckets = -((begin - end) // width)
     if buckets > MOST_ROWS:
         detail = f"that is {buckets} buckets, the most are {MOST_ROWS}: ask for a wider interval or a shorter time"
         raise BadRequestError(detail, path="interval")
     groups = ["outcome"] if params.group_by is None else [str(group) for group in params.group_by]
     up_to = await feed.read_to(ctx.database, CONSUMER)
-    found = await stats.counts(
-        ctx.database, begin, params.to, params.interval, groups, _chosen(params.filter), MOST_ROWS + 1
-    )
+    found = await stats.counts(ctx.database, begin, end, interval, groups, _chosen(params.filter), MOST_ROWS + 1)
     if len(found) > MOST_ROWS:
         detail = f"that is more than {MOST_ROWS} rows: ask for a wider interval, a shorter time or fewer groups"
         raise BadRequestError(detail, path="group_by")
