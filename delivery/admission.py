@@ -43,7 +43,7 @@ class Admissions:
     async def judge(self, batch: Batch, content: Content) -> Mapping[int, Outcome]:
         """Who may not get the push now, by position; raises DatabaseUnavailableError.
 
-        What users want is asked first, then the push's own window, then its limits: only who may get the push counts.
+        The push's own window first, then what users want, then its rate limit: only who may get the push counts.
         """
         now = self._clock()
         limits = content.limits or _NO_LIMITS

@@ -94,7 +94,7 @@ class PushRequest(msgspec.Struct):
 
 
 class Limits(msgspec.Struct):
-    """When recipients may get the push; raises WindowError and RateError when it is made of what makes no sense."""
+    """When recipients may get the push."""
 
     window: Window | None = None
     no_zone_sends_now: bool = False

@@ -77,7 +77,7 @@ class DeviceNow(msgspec.Struct):
     credential: str | None
 
 
-class _Row(msgspec.Struct):
+class _Push(msgspec.Struct):
     push_id: str
     state: str
     lane: int
@@ -93,30 +93,18 @@ class _Row(msgspec.Struct):
     planned_at: int
     finished_at: int
     paused_at: int
+
+
+class _Row(_Push):
     device: str | None
     attempts: str
     waiting: str
     receipts: str
 
 
-class Record(msgspec.Struct):
+class Record(_Push):
     """All that is known of a device in a push. Times are Unix seconds, 0 = not yet; `request` is as it came."""
 
-    push_id: str
-    state: str
-    lane: int
-    delivery: str
-    providers: list[str]
-    request: bytes
-    cursor: str | None
-    accepted_at: int
-    send_at: int
-    is_ahead: bool
-    expire_at: int
-    is_over: bool
-    planned_at: int
-    finished_at: int
-    paused_at: int
     device: DeviceNow | None
     attempts: list[Attempt]
     waiting: list[Waiting]

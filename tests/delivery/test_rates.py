@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.rates import DEFAULT_KEY, RateError, SlidingLog, parse_rate_limit, render_key
+from delivery.rates import DEFAULT_KEY, RateError, parse_rate_limit, render_key
 from storage.limits import Policy, Verdict
+from tests.storage.sliding_log import SlidingLog
 
 YEAR_MS = 31_536_000_000
 

@@ -10,9 +10,9 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from delivery.rates import SlidingLog
 from storage.database import Database
 from storage.limits import Admission, Policy, Verdict, admit, remove_forgotten
+from tests.storage.sliding_log import SlidingLog
 
 NOW = 1_795_000_000.0
 MINUTE = 60_000
