@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 ROOMS := server methods delivery storage emulators tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop run test check lint type bench chaos fuzz demo docs schema lock clean
+.PHONY: help install develop run test check lint type bench chaos browser hosts fuzz demo docs schema lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ bench: $(VENV)/developed ## measure against named baselines
 chaos: $(VENV)/developed ## kill processes and inject faults during sends, and count
 	@$(BIN)/python -m tests.chaos
 
+browser: $(VENV)/developed ## Web Push in a headless Chromium, which decrypts what we send
+	@$(BIN)/python -m tests.browser
+
+hosts: $(VENV)/developed ## several hosts of one queue: cut off, killed, paused, upgraded
+	@$(BIN)/python -m tests.hosts
+
 fuzz: $(VENV)/developed ## throw generated requests at the door
 	@$(BIN)/python -m tests.server.fuzz
 
@@ -55,8 +61,8 @@ schema: $(VENV)/developed ## write sql/schema.sql
 	@$(BIN)/python -m server.schema_dump
 
 lock: $(VENV)/developed ## pin all dependencies with hashes
-	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
-	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.txt
+	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-strip-markers --no-header pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-strip-markers --no-header --extra dev pyproject.toml -o requirements-dev.txt
 
 clean: ## remove everything that was made, but the data
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache

@@ -45,7 +45,7 @@ class Admissions:
 
         The push's own window first, then what users want, then its rate limit: only who may get the push counts.
         """
-        now = self._clock()
+        now = self._clock() - batch.ahead_seconds
         limits = content.limits or _NO_LIMITS
         outside = _outside(limits, batch, now)
         if outside is not None:

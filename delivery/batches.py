@@ -51,6 +51,7 @@ class Batch:
     attributes: list[Attributes] | None = None
     uid: str = ""  # of the push, as its sender knows it; there when it is rendered
     admitted: list[bool] | None = None  # whom the push's rate limits have let pass already
+    ahead_seconds: float = 0.0  # of this host's clock before the database's, by which all times here are meant
 
     def device_id(self, position: int) -> str:
         """The device at this place; '' where it is not known, or the push does not ask for it."""

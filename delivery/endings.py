@@ -1,7 +1,5 @@
 """What a claimed batch comes to without being sent, and whether an answer speaks well of its credential."""
 
-import time
-
 from delivery.batches import Results
 from delivery.outcomes import Kind, Outcome
 from delivery.queues.contract import Claim
@@ -20,7 +18,7 @@ def ended(claim: Claim) -> Outcome | None:
         return UNKNOWN
     if claim.cancelled:
         return CANCELLED
-    if batch.expire_at is not None and batch.expire_at <= time.time():
+    if batch.expire_at is not None and batch.expire_at <= batch.claimed_at:
         return EXPIRED
     if claim.paused:
         return RELEASED
@@ -38,3 +36,10 @@ def answered(results: Results) -> bool:
     if any(name is not None for name in results.message_ids):
         return True
     return any(o.kind in {Kind.FAILED, Kind.DEAD} and o.status for o in results.exceptions.values())
+
+
+def settle_rest(results: Results, outcome: Outcome) -> None:
+    """Report the same for every recipient that nothing was reported of yet."""
+    for position, message_id in enumerate(results.message_ids.copy()):
+        if message_id is None and position not in results.exceptions:
+            results.settled(position, outcome)

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import msgspec
 
 from delivery.admission import Admissions
 from delivery.batches import Batch, Results
+from delivery.clocks import Asked
 from delivery.endings import RELEASED, REMOVED, ended, settle_all
 from delivery.messages import Messages
 from delivery.outcomes import Outcome, Pause
@@ -26,6 +27,10 @@ _LOG = logging.getLogger(__name__)
 _OUTAGE_SECONDS = 0.5
 _URGENT_SECONDS = 0.01  # how often a busy sender looks for urgent batches
 _URGENT_ROOM = 1000
+_QUOTA_SECONDS = 0.05  # a quota is paid a tenth of a second ahead: who waits longer for the next look leaves it unused
+_QUOTA_LASTS_SECONDS = 1.0  # after the last claim for a credential with a quota
+_FENCED = 0.75  # of a lease: when so much has passed without its being kept, nothing more of it is sent
+_ALARM_SECONDS = 30.0  # a clock so far from the database's is something for an operator
 
 
 class SenderOptions(msgspec.Struct, frozen=True):
@@ -61,12 +66,19 @@ class Sender:
         self._submission = Submission(registry, messages, admissions)
         self._pauses = Pausing(queue, registry)
         self._outdated = outdated
-        self._in_flight: dict[int, InFlight] = {}
+        # a batch that we lost and claimed again is here twice: its earlier attempt still waits for answers
+        self._in_flight: dict[tuple[int, int], InFlight] = {}
         self._paces: dict[str, Pace] = {}
         self._claimed_at = float("-inf")
+        self._clock_is_wrong = False
+        self._quota_until = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
         self._pausing: set[asyncio.Task[None]] = set()
+        self._ceased = False
+        self._claims = 0  # under way
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self.wake = asyncio.Event()
 
     @property
@@ -76,15 +88,17 @@ class Sender:
 
     async def run(self) -> None:
         """Claim and send until cancelled; wakes by `wake`, by a finished batch, or by its poll."""
-        while True:
+        while not self._ceased:
+            asked = Asked()
             try:
-                claims = await self._claim()
+                with self._claiming():
+                    claims = await self._claim()
+                    for claim in claims:
+                        self._start(claim, asked)
             except DatabaseUnavailableError as error:
                 _LOG.warning("claiming waits for the database", extra={"error": str(error)})
                 await asyncio.sleep(_OUTAGE_SECONDS)
                 continue
-            for claim in claims:
-                self._start(claim)
             self._messages.trim()
             if not claims:
                 await self._wait()
@@ -95,11 +109,49 @@ class Sender:
             await asyncio.sleep(min(1.0, self._options.lease_seconds / 4))
             try:
                 await self._keep_leases()
-                await self._look_after_pauses()
-                for claim in await self._queue.claim_ended():
-                    self._start(claim, default=REMOVED)
+                if not self._ceased:
+                    with self._claiming():
+                        await self._look_after_pauses()
+                        asked = Asked()
+                        for claim in await self._queue.claim_ended():
+                            self._start(claim, asked, default=REMOVED)
             except DatabaseUnavailableError as error:
                 _LOG.warning("keeping leases waits for the database", extra={"error": str(error)})
+
+    async def fence(self) -> None:
+        """Send no more of what could not be kept, until cancelled: when its lease ends, somebody else sends it.
+
+        By this host's own time, because the database may be out of reach, and an attempt to ask it may hang.
+        """
+        lease = self._options.lease_seconds
+        while True:
+            await asyncio.sleep(min(1.0, lease / 8))
+            limit = time.monotonic() - lease * _FENCED
+            over = {e.batch.id for e in self._in_flight.values() if e.extended_at < limit and not e.stopped}
+            if over:
+                _LOG.warning("leases could not be kept: nothing more is sent of them", extra={"batches": len(over)})
+                self._give_back(over)
+
+    async def cease(self, most_seconds: float) -> None:
+        """Claim nothing more; returns when what is being claimed has come, so that `stop` can give it back.
+
+        A claim that is cancelled while it waits for its answer may have been made: nobody would know of it.
+        """
+        self._ceased = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_seconds):
+                await self._quiet.wait()
+
+    @contextlib.contextmanager
+    def _claiming(self) -> Iterator[None]:
+        self._claims += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._claims -= 1
+            if not self._claims:
+                self._quiet.set()
 
     async def stop(self, grace_seconds: float) -> None:
         """Give back what is not sent, wait up to `grace_seconds` for what is; call it after `run` has ended."""
@@ -112,10 +164,13 @@ class Sender:
         """Do not send what is not sent yet of this push: it was cancelled, or paused."""
         self._cancel(lambda batch: batch.push_id == push_id)
 
+    def _give_back(self, batches: set[int]) -> None:
+        self._cancel(lambda batch: batch.id in batches)
+
     def _cancel(self, meant: Callable[[Batch], bool], *, probes: bool = True) -> None:
         """Give back what is not sent of these batches. Cancelling may finish them, and others with them."""
         for entry in [each for each in self._in_flight.values() if meant(each.batch) and (probes or not each.probe)]:
-            if entry.batch.id in self._in_flight:
+            if (entry.batch.id, entry.batch.attempt) in self._in_flight:
                 entry.stop()
 
     async def _claim(self) -> list[Claim]:
@@ -151,19 +206,24 @@ class Sender:
         return room
 
     async def _wait(self) -> None:
+        """Until woken, or the next look is due: what waits for a quota is there, and nobody says when it may go."""
+        longest = _QUOTA_SECONDS if time.monotonic() < self._quota_until else self._options.poll_seconds
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._options.poll_seconds):
+            async with asyncio.timeout(min(longest, self._options.poll_seconds)):
                 await self.wake.wait()
         self.wake.clear()
 
-    def _start(self, claim: Claim, *, probe: bool = False, default: Outcome | None = None) -> None:
+    def _start(self, claim: Claim, asked: Asked, *, probe: bool = False, default: Outcome | None = None) -> None:
         batch = claim.batch
+        self._set_clock(batch, asked)
         if claim.request is not None:
             self._messages.learn(batch.push_id, claim.request, claim.uid, claim.analytics_uid)
         results = Results(batch, self._finished)
-        entry = InFlight(batch, results, time.monotonic(), probe=probe)
-        self._in_flight[batch.id] = entry
+        entry = InFlight(batch, results, asked.monotonic, probe=probe)
+        self._in_flight[batch.id, batch.attempt] = entry
         self._paces.setdefault(batch.credential, Pace()).took(len(batch.tokens))
+        if self._registry.way(batch.credential).quota_per_minute:
+            self._quota_until = time.monotonic() + _QUOTA_LASTS_SECONDS
         self._idle.clear()
         ending = ended(claim) or default
         if ending is None and self._registry.version(batch.credential) != batch.version:
@@ -174,9 +234,17 @@ class Sender:
         else:
             self._submission.submit(entry)
 
+    def _set_clock(self, batch: Batch, asked: Asked) -> None:
+        batch.ahead_seconds = asked.ahead_seconds(batch.claimed_at)
+        wrong = abs(batch.ahead_seconds) > _ALARM_SECONDS
+        if wrong and not self._clock_is_wrong:
+            facts = {"ahead_seconds": round(batch.ahead_seconds)}
+            _LOG.error("this host's clock is not the database's: push services may refuse its tokens", extra=facts)
+        self._clock_is_wrong = wrong
+
     def _finished(self, results: Results) -> None:
         batch = results.batch
-        entry = self._in_flight.pop(batch.id)
+        entry = self._in_flight.pop((batch.id, batch.attempt))
         self._paces[batch.credential].finished(len(batch.tokens))
         pauses = {o.pause: o.reason for o in results.exceptions.values() if o.pause is not None}
         if reason := self._pauses.suspicion(entry):
@@ -225,7 +293,8 @@ class Sender:
         if not credentials:
             return
         self._cancel(await self._pauses.follow(), probes=False)
+        asked = Asked()
         for claim in await self._queue.claim_probe(credentials, self._messages.known()):
-            self._start(claim, probe=True)
+            self._start(claim, asked, probe=True)
         if await self._queue.lift_idle_pauses():
             self.wake.set()

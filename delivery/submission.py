@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from delivery.admission import Admissions, asks
 from delivery.batches import Batch, Results
 from delivery.contents import Content
-from delivery.endings import RELEASED, settle_all
+from delivery.endings import RELEASED, settle_all, settle_rest
 from delivery.messages import Messages, Rendered, UnknownPushError
 from delivery.outcomes import Kind, Outcome
 from delivery.portions import portion
@@ -56,7 +56,7 @@ class Submission:
             settle_all(results, RELEASED)
             return
         if not asks(batch, content):
-            self._send(entry, batch, results)
+            self._try(entry, batch, results)
             return
         task = asyncio.create_task(self._judge(entry, batch, results, content), name="judge a batch")
         self._judging.add(task)
@@ -74,13 +74,22 @@ class Submission:
             settle_all(results, _DEFECT)
             return
         if not blocked:
-            self._send(entry, batch, results)
+            self._try(entry, batch, results)
             return
         free = [position for position in range(len(batch.tokens)) if position not in blocked]
         if free:
-            self._send(entry, *portion(batch, free, results))
+            self._try(entry, *portion(batch, free, results))
         for position, outcome in blocked.items():
             results.settled(position, outcome)
+
+    def _try(self, entry: InFlight, batch: Batch, results: Results) -> None:
+        """Send a batch; if a defect of ours prevents it, it is tried again as others are, and ends as they do."""
+        try:
+            self._send(entry, batch, results)
+        except Exception:
+            _LOG.exception("a batch could not be sent", extra={"batch": batch.id, "push_id": batch.push_id})
+            if entry.attempt is None:
+                settle_rest(results, _DEFECT)
 
     def _send(self, entry: InFlight, batch: Batch, results: Results) -> None:
         provider = self._registry.get(batch.credential)

@@ -16,14 +16,14 @@ from delivery.outflow import Outflow, OutflowOptions
 from delivery.planner import Planner, PlannerOptions
 from delivery.providers.registry import Registry, build_provider
 from delivery.pump import Pump
+from delivery.queues.contract import Queue
 from delivery.queues.hints import CHANNEL_CREDENTIALS, CHANNEL_STOPPED, CHANNEL_WORK, Hints
-from delivery.queues.postgres import PostgresQueue
+from delivery.queues.opening import QueueOptions, open_queue
 from delivery.receipts import RECEIPTS, Receipts
 from delivery.sender import Sender, SenderOptions
 from delivery.settler import Settler
-from storage import credentials, queue, upkeep
+from storage import credentials, upkeep
 from storage.database import Database, DatabaseUnavailableError
-from storage.ids import new_id
 from storage.listener import listen
 from storage.vault import Vault
 
@@ -37,6 +37,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
 
     planner: PlannerOptions = PlannerOptions()
     sender: SenderOptions = SenderOptions()
+    queue: QueueOptions = QueueOptions()
     shutdown_seconds: float = 20.0
     refresh_seconds: float = 15.0
     retention: upkeep.Retention = upkeep.Retention()
@@ -64,10 +65,9 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; returns when everything claimed is settled or given back."""
-        lease = self._options.sender.lease_seconds
-        claims = PostgresQueue(queue.Queue(self._database, new_id(), lease))
         async with (
             Hints(self._database) as hints,
+            open_queue(self._database, self._options.queue, self._options.sender.lease_seconds) as claims,
             Settler(claims) as settler,
             Registry(self._load, build=partial(build_provider, allowed=self._options.outflow.allowed)) as registry,
         ):
@@ -83,21 +83,24 @@ class Worker:
             )
 
             def work() -> None:
+                claims.noticed()
                 sender.wake.set()
                 hints.work()
 
             planner = Planner(self._database, self._options.planner, work)
-            async with _beside(sender.keep()):  # leases are kept until the last batch has settled
+            async with _beside(sender.keep(), sender.fence()):  # leases are kept until the last batch has settled
                 async with _beside(
                     planner.run(),
                     sender.run(),
+                    claims.run(),
                     Pump(claims, work).run(),
                     Outflow(self._database, self._vault, self._options.outflow).run(),
-                    self._listen(planner, sender),
+                    self._listen(planner, sender, claims),
                     self._refresh_credentials(registry, sender),
                     self._upkeep(),
                 ):
                     await stop.wait()
+                    await sender.cease(self._options.shutdown_seconds * 0.1)
                 _LOG.info("stopping", extra={"batches_in_flight": sender.in_flight})
                 await sender.stop(self._options.shutdown_seconds * 0.7)
                 # what has not answered by now is reported as unknown and settled, before somebody loses patience
@@ -112,12 +115,13 @@ class Worker:
                 _LOG.warning("credentials wait for the database", extra={"error": str(error)})
             await asyncio.sleep(_OUTAGE_SECONDS)
 
-    async def _listen(self, planner: Planner, sender: Sender) -> None:
+    async def _listen(self, planner: Planner, sender: Sender, claims: Queue) -> None:
         def heard(channel: str, payload: str) -> None:
             if channel == CHANNEL_CREDENTIALS:
                 self._refresh.set()
             elif channel == CHANNEL_STOPPED and payload:
                 sender.stop_push(payload)
+            claims.noticed()
             planner.wake.set()
             sender.wake.set()
 

@@ -1,1 +1,1 @@
-"""Push services as programs: APNs and FCM on loopback with scripted faults, for tests, demos and users' own CI."""
+"""Push services as programs: APNs, FCM, Web Push and HMS on loopback, with scripted faults, for tests and demos."""

@@ -1,17 +1,21 @@
 """The control port: plain HTTP/1.1 on loopback to read what happened and to script what goes wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from emulators.counters import Arrivals, Counters, RecordedRequest
+from emulators.counters import Arrivals, Counters
 from emulators.exchange import Answer, Request
 from emulators.faults import AppliedRule, Goaway, Rule, ShrinkSettings
+from emulators.recorded import RecordedRequest
 
 MAX_PAGE = 10_000
 MAX_OFFSET_SECONDS = 10 * 365 * 86_400
+
+Route = Callable[[dict[str, str], bytes], object]
+"""What a path answers, given the query and the body; msgspec.DecodeError or ValueError for what it cannot take."""
 
 
 class ConnectionsOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,13 +80,16 @@ class Controlled(Protocol):
     def describe(self) -> dict[str, object]:
         """Addresses and identity of the emulator."""
 
+    def routes(self) -> Mapping[tuple[str, str], Route]:
+        """What this provider has besides the common paths."""
+
 
 class Control:
     """Routes of the control port. Answers are JSON; what is not understood gets 400 and a text that says why."""
 
     def __init__(self, emulator: Controlled) -> None:
         self._emulator = emulator
-        self._routes: dict[tuple[str, str], Callable[[dict[str, str], bytes], object]] = {
+        self._routes: dict[tuple[str, str], Route] = {
             ("GET", "/"): lambda query, body: emulator.describe(),
             ("GET", "/counters"): lambda query, body: emulator.counters(),
             ("GET", "/requests"): self._requests,
@@ -96,6 +103,7 @@ class Control:
             ("POST", "/clock"): self._set_clock,
             ("POST", "/connections"): self._connections,
             ("POST", "/reset"): self._reset,
+            **emulator.routes(),
         }
 
     def handle(self, request: Request) -> Answer:

@@ -2,22 +2,27 @@
 
 import hashlib
 from collections import Counter, deque
+from collections.abc import Collection
 from itertools import islice
 
 import msgspec
 
 from emulators.deliveries import Deliveries, Delivery
 from emulators.exchange import PUSH, Request
+from emulators.recorded import Entry, RecordedRequest
 
 MAX_CREDENTIALS = 10_000
 MAX_PROTOCOL_ERRORS = 100
 MAX_NAMES = 1000
 MAX_RING_BYTES = 64 * 1024 * 1024
+_TEXT_BYTES = 60
 
 
 class Counters(msgspec.Struct, kw_only=True):
     """A snapshot. Requests, statuses and reasons count pushes only; `by_kind` counts every request.
 
+    `recipients` are all tokens of all pushes, `accepted_recipients` those that were taken; only HMS has several a push.
+    `undecryptable` counts Web Push payloads that were taken and that no browser could read.
     `unanswered` counts pushes whose client was told nothing, by fault. `peak_streams` is the most open at once on one
     connection. `refused_streams` were over the limit in force, `streams_over_limit` over a limit the client had already
     acknowledged (its fault). `duplicate_tokens` and `duplicate_messages` are accepted more than once, as far as
@@ -26,6 +31,9 @@ class Counters(msgspec.Struct, kw_only=True):
 
     requests: int
     accepted: int
+    recipients: int
+    accepted_recipients: int
+    undecryptable: int
     by_status: dict[str, int]
     by_reason: dict[str, int]
     by_kind: dict[str, int]
@@ -56,8 +64,10 @@ class Arrival(msgspec.Struct, gc=False):
 
 
 class Arrivals(msgspec.Struct, kw_only=True):
-    """Arrivals by token and by message (apns-id; FCM: digest of the body). `untracked` met a full table.
+    """Arrivals by token and by message. `untracked` met a full table.
 
+    A message is known by its apns-id; FCM: by a digest of the body; Web Push: of the decrypted payload; HMS: of the
+    message without its tokens. So a message of the last two may well have arrived often.
     `deliveries` are messages that a token accepted more than once; of `forgotten` older ones a repetition is not seen.
     """
 
@@ -68,34 +78,6 @@ class Arrivals(msgspec.Struct, kw_only=True):
     untracked: int
     deliveries: list[Delivery]
     forgotten: int
-
-
-class RecordedRequest(msgspec.Struct, kw_only=True):
-    """One request decoded for people. `status` 0 means the client was not answered; `outcome` then names the fault."""
-
-    received_at: float
-    connection_id: int
-    stream_id: int
-    http_version: str
-    kind: str
-    method: str
-    path: str
-    headers: dict[str, str]
-    token: str
-    message_id: str
-    payload: object
-    status: int
-    reason: str
-    accepted: bool
-    outcome: str
-
-
-class _Entry(msgspec.Struct, gc=False):
-    request: Request
-    status: int
-    reason: str
-    accepted: bool
-    outcome: str
 
 
 class _Table:
@@ -143,7 +125,7 @@ class Journal:
         self._unanswered: Counter[str] = Counter()
         self._credentials: set[bytes] = set()
         self._protocol_errors: deque[str] = deque(maxlen=MAX_PROTOCOL_ERRORS)
-        self._ring: deque[_Entry] = deque()
+        self._ring: deque[Entry] = deque()
         self._ring_bytes = 0
         self._tokens = _Table(self._arrivals_limit)
         self._messages = _Table(self._arrivals_limit)
@@ -173,10 +155,21 @@ class Journal:
         if len(self._credentials) < MAX_CREDENTIALS:
             self._credentials.add(hashlib.blake2b(credential.encode(), digest_size=16).digest())
 
-    def record(self, request: Request, status: int, reason: str, accepted: bool, outcome: str = "answered") -> None:
-        """Count a request and remember it; `status` 0 when the client is told nothing."""
+    def record(
+        self,
+        request: Request,
+        status: int,
+        reason: str,
+        accepted: bool,
+        outcome: str = "answered",
+        refused: Collection[str] = (),
+    ) -> None:
+        """Count a request and remember it; `status` 0 when the client is told nothing.
+
+        `refused` are recipients that were not accepted though the request was.
+        """
         self._by_kind[request.kind] += 1
-        self._remember(_Entry(request, status, reason, accepted, outcome))
+        self._remember(Entry(request, status, reason, accepted, outcome, refused))
         if request.kind != PUSH:
             return
         self.tally["requests"] += 1
@@ -188,21 +181,26 @@ class Journal:
         # A client names no reasons; rules do, so their number is bounded here.
         if reason and (reason in self._by_reason or len(self._by_reason) < MAX_NAMES):
             self._by_reason[reason] += 1
-        self._arrived(request, accepted)
+        self._arrived(request, accepted, refused)
 
-    def _remember(self, entry: _Entry) -> None:
+    def _remember(self, entry: Entry) -> None:
         entry.request.payload = None  # decoded again when somebody asks; the ring holds bytes
         self._ring.append(entry)
-        self._ring_bytes += len(entry.request.body)
+        self._ring_bytes += _weight(entry.request)
         while len(self._ring) > self._ring_size or self._ring_bytes > MAX_RING_BYTES:
-            self._ring_bytes -= len(self._ring.popleft().request.body)
+            self._ring_bytes -= _weight(self._ring.popleft().request)
 
-    def _arrived(self, request: Request, accepted: bool) -> None:
-        tracked = not request.token or self._tokens.add(request.token, accepted)
-        tracked &= not request.message_id or self._messages.add(request.message_id, accepted)
-        self.tally["untracked"] += not tracked
-        if accepted and request.token and request.message_id:
-            self._deliveries.accepted(request.token, request.message_id)
+    def _arrived(self, request: Request, accepted: bool, refused: Collection[str]) -> None:
+        message = request.message_id
+        untracked = bool(message) and not self._messages.add(message, accepted)
+        for token in request.recipients or (request.token,):
+            taken = accepted and token not in refused
+            self.tally["recipients"] += 1
+            self.tally["accepted_recipients"] += taken
+            untracked |= bool(token) and not self._tokens.add(token, taken)
+            if taken and token and message:
+                self._deliveries.accepted(token, message)
+        self.tally["untracked"] += untracked
 
     def counters(self) -> Counters:
         """The counters now."""
@@ -210,6 +208,9 @@ class Journal:
         return Counters(
             requests=tally["requests"],
             accepted=tally["accepted"],
+            recipients=tally["recipients"],
+            accepted_recipients=tally["accepted_recipients"],
+            undecryptable=tally["undecryptable"],
             by_status=dict(self._by_status),
             by_reason=dict(self._by_reason),
             by_kind=dict(self._by_kind),
@@ -246,39 +247,10 @@ class Journal:
 
     def requests(self, token: str | None = None, limit: int = 100) -> list[RecordedRequest]:
         """The newest requests first, of one token or of all; authorization headers are shortened."""
-        wanted = (e for e in reversed(self._ring) if token is None or e.request.token == token)
-        return [_recorded(entry) for entry in islice(wanted, limit)]
+        wanted = (entry for entry in reversed(self._ring) if token is None or entry.concerns(token))
+        return [entry.recorded() for entry in islice(wanted, limit)]
 
 
-def _recorded(entry: _Entry) -> RecordedRequest:
-    request = entry.request
-    headers = dict(request.headers)
-    if "authorization" in headers:
-        headers["authorization"] = headers["authorization"][:16] + "…"
-    return RecordedRequest(
-        received_at=request.received_at,
-        connection_id=request.connection_id,
-        stream_id=request.stream_id,
-        http_version=request.http_version,
-        kind=request.kind,
-        method=request.method,
-        path=request.path,
-        headers=headers,
-        token=request.token,
-        message_id=request.message_id,
-        payload=decoded(request.body),
-        status=entry.status,
-        reason=entry.reason,
-        accepted=entry.accepted,
-        outcome=entry.outcome,
-    )
-
-
-def decoded(body: bytes) -> object:
-    """The body as JSON, or as text when it is none; None when it is empty."""
-    if not body:
-        return None
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body.decode("utf-8", "replace")
+def _weight(request: Request) -> int:
+    """About how many bytes a remembered request takes: its body, and its tokens as texts of their own."""
+    return len(request.body) + sum(len(token) + _TEXT_BYTES for token in request.recipients)

@@ -11,12 +11,13 @@ from typing import ClassVar, Self, TypedDict
 import msgspec
 
 from emulators.authority import Authority
-from emulators.control import ConnectionsOrder, Control
-from emulators.counters import Arrivals, Counters, Journal, RecordedRequest
+from emulators.control import ConnectionsOrder, Control, Route
+from emulators.counters import Arrivals, Counters, Journal
 from emulators.exchange import PUSH, Answer, Connection, Request, perform
 from emulators.faults import NOTHING, Action, AppliedRule, FaultPlan, Goaway, Rule
 from emulators.http2_streams import Http2Limits
 from emulators.ports import CONTROL_HOST, Door, Ports
+from emulators.recorded import RecordedRequest
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Emulator(ABC):
     async def start(self) -> Self:
         """Open both ports. OSError when one is taken; then nothing is left open."""
         await asyncio.to_thread(self._prepare)
-        tls = self.authority.server_context(self.ALPN, [] if _is_wildcard(self.host) else [self.host])
+        tls = self.authority.server_context(self.ALPN, self.host_names())
         self.port, self.control_port = await self._ports.open(self.host, self.port, self.control_port, tls)
         logger.info("emulator started", extra={"emulator": type(self).__name__, "port": self.port})
         return self
@@ -158,6 +159,18 @@ class Emulator(ABC):
         if self._authority is None:
             self._authority = Authority.open(self.data_dir) if self.data_dir is not None else Authority.create()
 
+    def routes(self) -> Mapping[tuple[str, str], Route]:
+        """What the control port of this provider has besides the common paths."""
+        return {}
+
+    def names(self, request: Request) -> Sequence[str]:
+        """What a fault's `token_prefix` is compared with: the tokens of a request."""
+        return request.recipients or (request.token,)
+
+    def host_names(self) -> list[str]:
+        """What the certificate is for, besides the names of loopback."""
+        return [] if _is_wildcard(self.host) else [self.host]
+
     @abstractmethod
     def read(self, request: Request) -> None:
         """Fill in the request's kind, token, message id and payload."""
@@ -211,7 +224,7 @@ class Emulator(ABC):
     def choose(self, request: Request) -> Action:
         """Read the request and pick the fault that applies to it."""
         self.read(request)
-        return self._plan.pick(request.token, request.path, request.kind == PUSH)
+        return self._plan.pick(self.names(request), request.path, request.kind == PUSH)
 
     def answer(self, request: Request, action: Action, untold: str) -> Answer:
         """Process the request, let the fault change the answer, and count both."""
@@ -220,7 +233,8 @@ class Emulator(ABC):
             forced = self.forced(action) if action.forces_answer else answer
             answer = _modified(self.stamped(forced, request), action)
         status = 0 if untold else answer.status
-        self._journal.record(request, status, answer.reason, answer.accepted, untold or "answered")
+        outcome = untold or "answered"
+        self._journal.record(request, status, answer.reason, answer.accepted, outcome, answer.refused)
         return answer
 
     def ignored(self, request: Request, why: str) -> None:

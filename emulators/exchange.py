@@ -12,8 +12,9 @@ PUSH = "push"
 class Request(msgspec.Struct, gc=False):
     """A complete request as it arrived. Header names are lower case; a repeated one keeps its last value.
 
-    `body` holds at most the server's body limit, `body_length` what was really sent. `kind`, `token`, `message_id` and
-    `payload` are filled in by the service that reads the request.
+    `body` holds at most the server's body limit, `body_length` what was really sent. The rest is filled in by the
+    service that reads the request: `recipients` are all tokens where there can be several (`token` is the first),
+    `error` says why an encrypted body, which is replaced by what it says, could not be read.
     """
 
     connection_id: int
@@ -30,12 +31,15 @@ class Request(msgspec.Struct, gc=False):
     token: str = ""
     message_id: str = ""
     payload: object = None
+    recipients: tuple[str, ...] = ()
+    error: str = ""
 
 
 class Answer(msgspec.Struct):
     """What goes back: status, headers and body, plus how the body is cut into frames on HTTP/2.
 
-    `reason` is the name under which it is counted, `accepted` whether the emulated provider took the message.
+    `reason` is the name under which it is counted, `accepted` whether the emulated provider took the message; `refused`
+    are recipients for which it did not take it all the same.
     """
 
     status: int
@@ -43,6 +47,7 @@ class Answer(msgspec.Struct):
     body: bytes = b""
     reason: str = ""
     accepted: bool = False
+    refused: frozenset[str] = frozenset()
     empty_tail: bool = False
     split_body: bool = False
     pad_length: int = 0

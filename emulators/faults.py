@@ -1,6 +1,7 @@
 """Scripted faults, the language of `POST /faults`: which requests are hit and what then goes wrong."""
 
 import random
+from collections.abc import Sequence
 
 import msgspec
 from h2.errors import ErrorCodes
@@ -21,9 +22,10 @@ def error_code(value: int | str) -> int:
 class Match(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Which requests a rule hits: all pushes, narrowed by every member given.
 
-    `token_prefix` compares the device token; `path_prefix` the path, and is also the way to hit what is not a push
-    (the OAuth endpoint, say). Of the requests that fit, the first `skip` are spared, then each is hit with probability
-    `rate` (repeatable: a generator seeded with `seed`), at most `count` in all.
+    `token_prefix` compares the device token (HMS: any of them; Web Push: the endpoint and its last part); `path_prefix`
+    the path, and is also the way to hit what is not a push (the OAuth endpoint, say). Of the requests that fit, the
+    first `skip` are spared, then each is hit with probability `rate` (repeatable: a generator seeded with `seed`), at
+    most `count` in all.
     """
 
     token_prefix: str | None = None
@@ -71,8 +73,9 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, fro
     """What goes wrong. At most one ending (an answer, rst_stream, drop…, stall…, end_sending); the rest goes with any.
 
     An answer is `status` and/or `reason` (either implies the other where the provider's table knows it), with
-    `timestamp_ms` (APNs 410), `details` (FCM), `retry_after` (seconds or HTTP date), `body` (own text) or `html` (a
-    proxy's error page). Modifiers work on forced and on natural answers: `delay_ms`, `headers`, `split_body`,
+    `timestamp_ms` (APNs 410), `details` (FCM; HMS: the illegal tokens), `retry_after` (seconds or HTTP date), `body`
+    (own text) or `html` (a proxy's error page). Modifiers work on forced and on natural answers: `delay_ms`, `headers`,
+    `split_body`,
     `bodyless`, `pad_length`, `informational` (a 1xx first), `trailers`, `shrink_settings`, `goaway`.
 
     `drop_after_body`, `stall`, `end_sending` and a delay let the request be processed first; `drop_connection`,
@@ -180,9 +183,9 @@ class _LiveRule:
         # A fault that repeats from run to run is the point here; nothing is secret.
         self._random = random.Random(rule.match.seed)  # noqa: S311
 
-    def hit(self, token: str, path: str, is_push: bool) -> bool:
+    def hit(self, tokens: Sequence[str], path: str, is_push: bool) -> bool:
         match = self.rule.match
-        if not self._fits(match, token, path, is_push):
+        if not self._fits(match, tokens, path, is_push):
             return False
         self.matched += 1
         if self.matched <= match.skip or (match.count is not None and self.hits >= match.count):
@@ -193,9 +196,10 @@ class _LiveRule:
         return True
 
     @staticmethod
-    def _fits(match: Match, token: str, path: str, is_push: bool) -> bool:
+    def _fits(match: Match, tokens: Sequence[str], path: str, is_push: bool) -> bool:
         reached = is_push if match.path_prefix is None else path.startswith(match.path_prefix)
-        return reached and (match.token_prefix is None or token.startswith(match.token_prefix))
+        prefix = match.token_prefix
+        return reached and (prefix is None or any(token.startswith(prefix) for token in tokens))
 
 
 class FaultPlan:
@@ -211,10 +215,10 @@ class FaultPlan:
             raise ValueError(f"at most {MAX_RULES} rules")
         self._rules = [*kept, *map(_LiveRule, rules)]
 
-    def pick(self, token: str, path: str, is_push: bool) -> Action:
-        """The action for this request."""
+    def pick(self, tokens: Sequence[str], path: str, is_push: bool) -> Action:
+        """The action for a request to these tokens."""
         for live in self._rules:
-            if live.hit(token, path, is_push):
+            if live.hit(tokens, path, is_push):
                 return live.rule.action
         return NOTHING
 

@@ -13,17 +13,21 @@ class ProjectQuota:
         self._per_minute = per_minute
         self._levels: dict[str, tuple[float, float]] = {}
 
-    def take(self, project: str, now: float) -> int | None:
-        """Take one send at `now` (monotonic seconds): None when it was there, else whole seconds until it will be."""
+    def take(self, project: str, now: float, sends: int = 1) -> int | None:
+        """Take sends at `now` (monotonic seconds): None when they were there, else whole seconds until they will be.
+
+        No more than a full bucket is taken.
+        """
         if self._per_minute is None:
             return None
         full, per_second = float(self._per_minute), self._per_minute / 60
         level, then = self._levels.get(project, (full, now))
         level = min(full, level + (now - then) * per_second)
-        if level < 1:
+        wanted = max(1.0, min(full, float(sends)))
+        if level < wanted:
             self._levels[project] = (level, now)
-            return math.ceil((1 - level) / per_second) if per_second else 60
-        self._levels[project] = (level - 1, now)
+            return math.ceil((wanted - level) / per_second) if per_second else 60
+        self._levels[project] = (level - wanted, now)
         return None
 
     def refill(self) -> None:

@@ -39,14 +39,15 @@ class Line(asyncio.Protocol):
     def stop_reading(self) -> None:
         """Leave what the client sends from now on where it is; answers still go out."""
         self._deaf = True
-        self._transport.pause_reading()
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def end_sending(self) -> None:
         """Send FIN, read on: what is asked from now on is processed, and the client hears nothing of it.
 
         TLS over asyncio has no such thing, so the socket below is shut down, after what it was given so far.
         """
-        if self.muted_by:
+        if self.muted_by or self._transport.is_closing():
             return
         self.muted_by = "end_sending"
         own = self._transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""The emulators as programs: `tocsin emulate apns|fcm`. The only module of this room that prints."""
+"""The emulators as programs: `tocsin emulate apns|fcm|webpush|hms`. The only module of this room that prints."""
 
 import argparse
 import asyncio
@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -15,11 +16,17 @@ from emulators.apns import ApnsEmulator
 from emulators.emulator import Emulator, Place
 from emulators.faults import Rule
 from emulators.fcm import MAX_AGE_SECONDS, PROJECT_ID, FcmEmulator
+from emulators.hms import APP_ID, HmsEmulator
+from emulators.webpush import WebpushEmulator
+from emulators.webpush_errors import Service
 
 APNS_PORTS = (2197, 2198)
 FCM_PORTS = (8443, 8444)
+WEBPUSH_PORTS = (8445, 8446)
+HMS_PORTS = (8447, 8448)
 _ACCOUNT_FILE = "fcm-service-account.json"
-_SECRETS = {"key_p8", "service_account", "ca_pem"}
+_APP_SECRET_FILE = "hms-app-secret.txt"
+_SECRETS = {"key_p8", "service_account", "ca_pem", "private_key", "app_secret"}
 _EPILOG = "The addresses and credentials are printed as one line of JSON. The program ends with SIGINT or SIGTERM."
 
 
@@ -28,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     _add_apns(kinds.add_parser("apns", help="the HTTP/2 provider API of Apple Push", epilog=_EPILOG))
     _add_fcm(kinds.add_parser("fcm", help="Firebase Cloud Messaging HTTP v1, with OAuth", epilog=_EPILOG))
+    _add_webpush(kinds.add_parser("webpush", help="a push service of a browser's maker (RFC 8030)", epilog=_EPILOG))
+    _add_hms(kinds.add_parser("hms", help="HMS Push Kit of Huawei, with OAuth", epilog=_EPILOG))
 
 
 async def run(kind: str, options: argparse.Namespace) -> None:
@@ -120,6 +129,29 @@ def _add_fcm(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_webpush(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, *WEBPUSH_PORTS)
+    parser.add_argument(
+        "--service", choices=get_args(Service), default="mozilla", help="whose answers to give (default: %(default)s)"
+    )
+    parser.add_argument("--name", default="localhost", help="host name in subscriptions (default: %(default)s)")
+    parser.add_argument("--max-streams", type=int, default=100, help="streams of a connection (default: %(default)s)")
+
+
+def _add_hms(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, *HMS_PORTS)
+    parser.add_argument(
+        "--app-id", action="append", metavar="ID", help=f"app that exists; may be repeated (default: {APP_ID})"
+    )
+    parser.add_argument("--max-streams", type=int, default=100, help="streams of a connection (default: %(default)s)")
+    parser.add_argument("--rate-per-minute", type=int, metavar="N", help="recipients of an app (default: no limit)")
+    parser.add_argument(
+        "--token-lifetime", type=float, default=3600.0, metavar="SECONDS", help="of access tokens (default: 3600)"
+    )
+    parser.add_argument("--accept-any-token", action="store_true", help="take every bearer token")
+    parser.add_argument("--no-high-priority", action="store_true", help="refuse messages of urgency HIGH")
+
+
 def _place(options: argparse.Namespace) -> Place:
     return Place(
         host=options.host,
@@ -158,7 +190,35 @@ def _fcm(options: argparse.Namespace) -> Emulator:
     )
 
 
-_BUILDERS: dict[str, Callable[[argparse.Namespace], Emulator]] = {"apns": _apns, "fcm": _fcm}
+def _webpush(options: argparse.Namespace) -> Emulator:
+    return WebpushEmulator(
+        service=options.service,
+        name=options.name,
+        max_streams=options.max_streams,
+        window_update_delay=options.window_update_delay,
+        **_place(options),
+    )
+
+
+def _hms(options: argparse.Namespace) -> Emulator:
+    return HmsEmulator(
+        app_ids=options.app_id or (APP_ID,),
+        max_streams=options.max_streams,
+        rate_per_minute=options.rate_per_minute,
+        token_lifetime=options.token_lifetime,
+        accept_any_token=options.accept_any_token,
+        high_priority=not options.no_high_priority,
+        window_update_delay=options.window_update_delay,
+        **_place(options),
+    )
+
+
+_BUILDERS: dict[str, Callable[[argparse.Namespace], Emulator]] = {
+    "apns": _apns,
+    "fcm": _fcm,
+    "webpush": _webpush,
+    "hms": _hms,
+}
 
 
 def _describe(emulator: Emulator) -> dict[str, object]:
@@ -171,7 +231,11 @@ def _describe(emulator: Emulator) -> dict[str, object]:
         path = emulator.data_dir / _ACCOUNT_FILE
         _write_private(path, msgspec.json.format(msgspec.json.encode(emulator.service_account())))
         return {**shown, "service_account_path": str(path)}
-    if isinstance(emulator, ApnsEmulator):
+    if isinstance(emulator, HmsEmulator):
+        path = emulator.data_dir / _APP_SECRET_FILE
+        _write_private(path, emulator.app_secret().encode())
+        return {**shown, "app_secret_path": str(path)}
+    if isinstance(emulator, ApnsEmulator | WebpushEmulator):
         return {**shown, "key_path": str(emulator.key_path)}
     return shown
 

@@ -1,5 +1,6 @@
 """Where a device is reached: its provider, platform and token, in whatever words a registration says them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,12 +48,15 @@ class Address:
     webpush_keys: dict[str, str] | None = field(repr=False)
 
 
-def address_of(params: AddressParams) -> Address:
-    """Return what is stored of the address; BadRequestError for what is malformed or contradicts itself."""
+def address_of(params: AddressParams, webpush_origins: Sequence[str]) -> Address:
+    """Return what is stored of the address; BadRequestError for what is malformed or contradicts itself.
+
+    A Web Push subscription must be at one of `webpush_origins`.
+    """
     platform = PLATFORMS[params.platform] if params.platform else None
     named = _provider(params, platform)
     kind = _kind(params, named, platform)
-    checked = check_token(named.provider, params.token)
+    checked = check_token(named.provider, params.token, webpush_origins)
     return Address(
         provider=named.provider,
         platform=_platform(named, platform),

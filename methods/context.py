@@ -6,6 +6,7 @@ from delivery.guard import Allowed
 from delivery.queues.gate import Gate
 from delivery.queues.hints import Hints
 from methods.callers import Caller
+from methods.webpush_origins import BROWSERS
 from storage.database import Database
 from storage.vault import Vault
 
@@ -18,6 +19,7 @@ class ServerFacts:
     name: str
     started_at: float
     emulators: dict[str, str] = field(default_factory=dict)  # provider → URL of its control port
+    queue: str = "postgresql"  # what keeps the order of the queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Context:
     gate: Gate | None = None  # none: the queue takes whatever comes
     batch_size: int = 500
     private_hosts: Allowed = field(default_factory=Allowed)  # what a webhook may be on, besides public hosts
+    webpush_origins: tuple[str, ...] = BROWSERS  # where Web Push subscriptions may be
 
 
 __all__ = ["Caller", "Context", "ServerFacts"]

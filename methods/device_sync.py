@@ -147,7 +147,7 @@ async def device_sync(ctx: Context, params: DeviceSyncParams) -> DeviceSyncResul
     count all the same; when none is valid nothing changes. A push to any of its users then reaches the device, once.
     """
     users, invalid = await _read(ctx, params.push_sync_tokens)
-    device = described_device(params, users=users)
+    device = described_device(params, ctx.webpush_origins, users=users)
     if not users:
         return DeviceSyncResult(invalid)
     try:

@@ -139,9 +139,10 @@ async def device_register(ctx: Context, params: DeviceRegisterParams) -> DeviceR
     with ours. 107 when they contradict each other or what is given beside them.
 
     107 for a malformed id, token, time zone or locale. APNs tokens are hexadecimal and kept in lower case. A Web Push
-    subscription must have an https endpoint on a known push service, and sound keys.
+    subscription must have an https endpoint on a known push service (TOCSIN_WEBPUSH_ORIGINS adds to them), and sound
+    keys.
     """
-    row = await devices.register(ctx.database, new_device(params), by_id=bool(params.id))
+    row = await devices.register(ctx.database, new_device(params, ctx.webpush_origins), by_id=bool(params.id))
     return DeviceRegisterResult(row.id, whole_device(row))
 
 

@@ -2,21 +2,20 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from delivery.contents import Content, PushRequest, check_headers, needs_of
 from delivery.providers.contract import Defaults, PayloadError
-from delivery.providers.credentials import LATER
 from delivery.providers.payloads import check, explicit_topic, is_voip
 from delivery.rates import RateError
 from delivery.rendering import neutral
 from delivery.rendering.neutral import MAX_BADGE, NeutralError, Sound
 from delivery.rendering.templates import Template, TemplateError, compile_payload
 from delivery.windows import WindowError
-from methods.errors import BadRequestError, NotAvailableError
+from methods.errors import BadRequestError
 from methods.method import Params
 
 UnixTime = Annotated[int, Meta(ge=0, le=253_402_300_799)]
@@ -49,8 +48,8 @@ class Notification(Params):
     mutable: true: the app may change it before it is shown
     fcm: FCM: {"message": an FCM v1 message without target}, or that message itself
     apns: APNs: {"headers": {"apns-…": text}, "payload": the JSON that the device gets}
-    hms: HMS: {"message": …}; kept for the providers of later versions
-    webpush: Web Push: {"headers", "payload"}; kept for the providers of later versions
+    hms: HMS: {"message": a message of Push Kit's version 1 without recipients}
+    webpush: Web Push: {"headers": {"TTL", "Urgency", "Topic"}, "payload": the JSON that the page's service worker gets}
     webhook: {"payload": any JSON}: what a company's own API gets (docs/webhook-provider.md)
     expire_at: no attempt after this time, Unix seconds; the one beside `notification` goes first
     template: a named template (template_put), by its name or as {"name", "vars"}; what stands beside is laid over it
@@ -84,8 +83,18 @@ class Notification(Params):
 PROVIDERS = ("fcm", "apns", "hms", "webpush", "webhook")
 _REQUEST = msgspec.json.Decoder(PushRequest)
 _TARGETS_WITHOUT_DEVICES = ("topic", "condition")
-_RULED_STRING = re.compile(r".*\.(?:headers\.[^.]+|android\.(?:ttl|priority)|fcm_options\.analytics_label)")
+_RULED_STRING = re.compile(
+    r".*\.(?:headers\.[^.]+|android\.(?:ttl|priority|urgency)|fcm_options\.analytics_label|click_action\.url)"
+)
 """Where providers have rules for what a string says, which can be said of a template only when it is rendered."""
+
+
+class Oversized(NamedTuple):
+    """A payload, built from neutral fields, that its provider would refuse for its size."""
+
+    provider: str
+    detail: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,8 @@ class Payloads:
     """The checked content of a push: for which providers there is one, and what sending it takes.
 
     `apns_topic` is the topic that its APNs headers name, `needs` what its batches must say of their recipients, `ttl`
-    the neutral one. `content` is None where the payloads are passed on as they are.
+    the neutral one. `content` is None where the payloads are passed on as they are. What is in `oversized` is for
+    `served.check_sizes` to judge: it matters where the provider has a credential.
     """
 
     providers: list[str]
@@ -101,6 +111,7 @@ class Payloads:
     needs: list[str] = field(default_factory=list)
     ttl: int | None = None
     content: Content | None = None
+    oversized: list[Oversized] = field(default_factory=list)
 
 
 def payloads_of(
@@ -111,7 +122,7 @@ def payloads_of(
     `body` is the request as it came, `made` whether it has templates or limits, so that more than its bytes counts,
     `provider` that of raw recipients: what is only built for others is not looked at.
     Raises BadRequestError for what a provider would certainly refuse (type, size, reserved keys), for templates that
-    can never be rendered, and when there is nothing to send; NotAvailableError when only later versions could send it.
+    can never be rendered, and when there is nothing to send.
     """
     own = [name for name in PROVIDERS if not _absent(getattr(notification, name))]
     topic = explicit_topic(bytes(notification.apns)) if "apns" in own else ""
@@ -122,15 +133,12 @@ def payloads_of(
                 detail = "neutral fields (title, body, …) or a payload for at least one provider are expected"
                 raise BadRequestError(detail, path="notification")
             for name in own:
-                check(name, bytes(getattr(notification, name)), target)
+                check(name, bytes(getattr(notification, name)), target if provider in ("", name) else "token")
             payloads = Payloads(own, topic, ["voip"] if voip else [])
         else:
             payloads = _made(body, own, topic, target, use_meta=use_meta, provider=provider, voip=voip)
     except (PayloadError, NeutralError, TemplateError) as error:
         raise BadRequestError(error.detail, path=error.path) from None
-    if all(name in LATER for name in payloads.providers):
-        name = payloads.providers[0]
-        raise NotAvailableError(f"{name} is not available in this version", path=f"notification.{name}")
     return payloads
 
 
@@ -156,24 +164,36 @@ def _made(
     if content.templated:  # here, where an error can name the field that was given
         given = {name: raw for name, raw in request.notification.items() if name in _NEUTRAL}
         compile_payload(msgspec.json.encode(given), "notification")
-    templates = [_checked(content, name, target) for name in providers if provider in ("", name) or name in own]
+    names = [name for name in providers if provider in ("", name) or name in own]
+    templates, oversized = [], []
+    for name in names:
+        templates.append(template := _compiled(content, name))
+        try:
+            _check(content, template, name, target if provider in ("", name) else "token")
+        except PayloadError as error:
+            if not error.too_large or name in own:
+                raise
+            oversized.append(Oversized(name, error.detail, error.path))
     needs = needs_of(templates, content.limits, voip=voip, of_users=content.asks_of_users)
     _check_needs(content, templates, needs, target, use_meta=use_meta)
-    return Payloads(providers, topic, needs, content.ttl, content)
+    return Payloads(providers, topic, needs, content.ttl, content, oversized)
 
 
-def _checked(content: Content, provider: str, target: str) -> Template:
-    """A provider's payload, compiled, and checked except for what is rendered later."""
+def _compiled(content: Content, provider: str) -> Template:
     template = content.template(provider, Defaults(), None)
     if template is None:
         raise BadRequestError("there is nothing to send", path=f"notification.{provider}")
+    return template
+
+
+def _check(content: Content, template: Template, provider: str, target: str) -> None:
+    """Check a provider's payload except for what is rendered later."""
     if template.static:
         check(provider, template.render(content.values("")), target)
     else:
         member = msgspec.json.decode(content.source(provider) or b"{}")
         check_headers(provider, template, member)
         _check_outline(provider, template, member, target)
-    return template
 
 
 def _check_outline(provider: str, template: Template, member: Any, target: str) -> None:
@@ -199,7 +219,7 @@ def _check_needs(content: Content, templates: list[Template], needs: list[str], 
     if content.vars is None and any("vars" in template.needs for template in templates):
         raise BadRequestError("only a named template has vars", path="notification")
     if target in _TARGETS_WITHOUT_DEVICES and (needs or content.limits is not None):
-        detail = "FCM sends to its topics and conditions by itself: no limits, and nothing about a device in templates"
+        detail = "a topic or condition is sent to by its push service: no limits, nothing about a device in templates"
         raise BadRequestError(detail, path="recipient")
 
 

@@ -8,8 +8,10 @@ from delivery.providers.apns_credential import ApnsSettings
 from delivery.providers.credential_fields import GONE_PERCENT, CertificateFacts, Way, authorities, certificate_facts
 from delivery.providers.credentials import CredentialError, CredentialFields, UnsupportedCredentialError, checked
 from delivery.providers.fcm_credential import FcmSettings
+from delivery.providers.hms_credential import HmsSettings
 from delivery.providers.registry import build_provider
 from delivery.providers.webhook_credential import WebhookSettings
+from delivery.providers.webpush_credential import WebpushSettings
 from methods.context import Context
 from methods.errors import ApiError, BadRequestError, ConflictError, NotAvailableError, NotFoundError
 from methods.method import Empty, NoParams, Params, Result
@@ -17,7 +19,14 @@ from storage import credentials
 from storage.credentials import CredentialConflictError, CredentialRow, PauseRow
 
 CHECK_SECONDS = 30.0
-_SETTINGS = {"apns": ApnsSettings, "fcm": FcmSettings, "webhook": WebhookSettings}
+_Settings = ApnsSettings | FcmSettings | HmsSettings | WebpushSettings | WebhookSettings
+_SETTINGS: dict[str, type[_Settings]] = {
+    "apns": ApnsSettings,
+    "fcm": FcmSettings,
+    "webpush": WebpushSettings,
+    "hms": HmsSettings,
+    "webhook": WebhookSettings,
+}
 
 
 class ProviderPutParams(CredentialFields, Params):
@@ -64,6 +73,10 @@ class ProviderItem(Result, kw_only=True):
     private_key_id: str = ""
     token_uri: str = ""
     include_notification: bool = False
+    public_key: str = ""
+    subject: str = ""
+    app_id: str = ""
+    token_url: str = ""
     url: str = ""
     batched: bool = False
     batch_recipients: int = 0
@@ -77,7 +90,7 @@ class ProviderSwitchParams(Params):
 
     enabled: true: on; false: off
     provider_id: a credential
-    app: all credentials of an app: its bundle id, or its Firebase project
+    app: all credentials of an app: its bundle id, its Firebase project, or its id at HMS
     """
 
     enabled: bool
@@ -125,12 +138,13 @@ async def provider_put(ctx: Context, params: ProviderPutParams) -> ProviderItem:
 
     Writes the whole credential: what is omitted is cleared. APNs: `key` (the text of the .p8 file), `key_id`, `team_id`
     and `bundle_id`, or `certificate` (PEM of certificate and key, or a p12 file in base64) with `certificate_password`;
-    `environment` (`production` or `sandbox`). FCM: `service_account` (the JSON file). For both `endpoint` and
-    `transport`. Webhook: `url` and `secret`, `batched`, `timeout_seconds` (docs/webhook-provider.md). For all `tls_ca`,
-    `proxy`, `max_connections`, and a quota that all processes share. The first credential of a provider is
-    its default one; `default: true` makes this one. Secrets are sealed and never shown. Takes effect at once and lifts
-    the credential's pauses; the emulators' stand-in credentials go with the first real one. 113 when the settings
-    declare this credential.
+    `environment` (`production` or `sandbox`). FCM: `service_account` (the JSON file). Web Push: `private_key` of a
+    VAPID pair (`tocsin key vapid` makes one) and `subject` (docs/web-push.md). HMS: `app_id` and `app_secret`
+    (docs/hms.md). Webhook: `url` and `secret`, `batched`, `timeout_seconds` (docs/webhook-provider.md). For all but
+    webhooks `endpoint`. For all `tls_ca`, `proxy`, `max_connections`, and a quota that all processes share. The first
+    credential of a provider is its default one; `default: true` makes this one. Secrets are sealed and never shown.
+    Takes effect at once and lifts the credential's pauses; the emulators' stand-in credentials go with the first real
+    one. 113 when the settings declare this credential.
     """
     try:
         new = checked(params)
@@ -189,8 +203,9 @@ async def provider_check(ctx: Context, params: ProviderNameParams) -> ProviderCh
     """Try a credential against its push service without sending anything to anybody.
 
     The steps: reading the credential, signing or fetching a token, connecting, and a request that the service answers
-    only when it accepts the credential (APNs: a device token that does not exist; FCM: `validate_only`; a webhook:
-    `{"check":true}`).
+    only when it accepts the credential (APNs: a device token that does not exist; FCM and HMS: `validate_only`; a
+    webhook: `{"check":true}`). Web Push: only signing, and connecting where the credential has an `endpoint`: the push
+    services are the browsers' choice.
     """
     stored = await credentials.load(ctx.database, ctx.vault)
     found = next((credential for credential in stored if credential.provider_id == params.provider_id), None)
@@ -231,9 +246,7 @@ def _item(row: CredentialRow) -> ProviderItem:
         created_at=int(row.created_at),
         updated_at=int(row.updated_at),
     )
-    settings: ApnsSettings | FcmSettings | WebhookSettings = msgspec.json.decode(
-        row.settings, type=_SETTINGS[row.provider]
-    )
+    settings: _Settings = msgspec.json.decode(row.settings, type=_SETTINGS[row.provider])
     told = msgspec.json.decode(row.settings, type=_Told)
     item.outcome_url, item.outcome_kinds = told.outcome_url, told.outcome_kinds
     for name in settings.__struct_fields__:

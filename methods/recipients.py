@@ -1,5 +1,6 @@
 """Who a push is for: exactly one form of recipient, resolved into what storage can accept or plan."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -8,9 +9,11 @@ from msgspec import Meta
 
 from delivery.conditions import Condition, ConditionError, parse
 from delivery.planner import Audience, Chosen
-from methods.errors import BadRequestError, NotAvailableError
+from methods.errors import BadRequestError
 from methods.filters import DeviceFilter, filter_params
 from methods.method import Params
+from methods.tokens import Subscription, check_subscription
+from methods.webpush_origins import BROWSERS
 from storage.ids import known_form
 
 _DIRECT_MOST = 500  # ids or users that are looked up while accepting; more are planned page by page
@@ -54,10 +57,10 @@ class Recipient(Params):
     fcm_topic: a topic kept by FCM
     fcm_condition: a condition over topics kept by FCM
     apns_tokens: raw APNs device tokens, hex
-    hms_tokens: not available in this version
-    hms_topic: not available in this version
-    hms_condition: not available in this version
-    webpush_tokens: not available in this version
+    hms_tokens: raw tokens of HMS Push Kit
+    hms_topic: a topic kept by HMS
+    hms_condition: a condition over topics kept by HMS
+    webpush_tokens: raw Web Push subscriptions: PushSubscription objects, or the JSON text of them
     provider_id: the credential that raw recipients belong to; the provider's default one when absent
     """
 
@@ -73,22 +76,20 @@ class Recipient(Params):
     hms_tokens: list[str] | None = None
     hms_topic: str | None = None
     hms_condition: str | None = None
-    webpush_tokens: list[str] | None = None
+    webpush_tokens: list[str | Subscription] | None = None
     provider_id: str | None = None
 
 
 _FORMS = tuple(name for name in Recipient.__struct_fields__ if name != "provider_id")
-_NOT_YET = {
-    "hms_tokens": "HMS",
-    "hms_topic": "HMS",
-    "hms_condition": "HMS",
-    "webpush_tokens": "Web Push",
-}
 _RAW = {
     "fcm_tokens": ("fcm", "token"),
     "fcm_topic": ("fcm", "topic"),
     "fcm_condition": ("fcm", "condition"),
     "apns_tokens": ("apns", "token"),
+    "hms_tokens": ("hms", "token"),
+    "hms_topic": ("hms", "topic"),
+    "hms_condition": ("hms", "condition"),
+    "webpush_tokens": ("webpush", "token"),
 }
 
 
@@ -110,20 +111,18 @@ class Resolved:
         return self.device_ids is not None or self.users is not None
 
 
-def resolve(recipient: Recipient) -> Resolved:
-    """Check the recipient and say what to accept.
+def resolve(recipient: Recipient, webpush_origins: Sequence[str] = BROWSERS) -> Resolved:
+    """Check the recipient and say what to accept; raw Web Push subscriptions must be at one of `webpush_origins`.
 
-    Raises BadRequestError for none, several or an empty one, NotAvailableError for forms of later versions.
+    Raises BadRequestError for none, several or an empty one.
     """
     given = [name for name in _FORMS if getattr(recipient, name) is not None]
     if len(given) != 1:
         found = "several: " + ", ".join(given) if given else "none"
         raise BadRequestError(f"exactly one form of recipient is expected, there are {found}", path="recipient")
     form = given[0]
-    if form in _NOT_YET:
-        raise NotAvailableError(f"{_NOT_YET[form]} is not available in this version", path=f"recipient.{form}")
     if form in _RAW:
-        return _raw(recipient, form)
+        return _raw(recipient, form, webpush_origins)
     if recipient.provider_id is not None:
         raise BadRequestError(
             "provider_id goes with raw tokens only: a device has its own", path="recipient.provider_id"
@@ -210,16 +209,28 @@ def _condition(text: str, path: str) -> Condition:
         raise BadRequestError(str(error), path=path) from None
 
 
-def _raw(recipient: Recipient, form: str) -> Resolved:
+def _raw(recipient: Recipient, form: str, webpush_origins: Sequence[str]) -> Resolved:
     provider, target = _RAW[form]
     value = getattr(recipient, form)
-    tokens = value if isinstance(value, list) else [value]
-    if not 0 < len(tokens) <= _TOKENS_MOST:
-        raise BadRequestError(f"1 to {_TOKENS_MOST} are expected, there are {len(tokens)}", path=f"recipient.{form}")
-    checked = sorted({_checked(token, provider, target, f"recipient.{form}[{n}]") for n, token in enumerate(tokens)})
+    given = value if isinstance(value, list) else [value]
+    if not 0 < len(given) <= _TOKENS_MOST:
+        raise BadRequestError(f"1 to {_TOKENS_MOST} are expected, there are {len(given)}", path=f"recipient.{form}")
+    if form == "webpush_tokens":
+        tokens = _subscriptions(given, webpush_origins)
+    else:
+        tokens = sorted({_checked(token, provider, target, f"recipient.{form}[{n}]") for n, token in enumerate(given)})
     provider_id = recipient.provider_id or ""
-    audience = Audience("raw", tokens=checked, provider=provider, provider_id=provider_id, target=target)
-    return Resolved(audience, tokens=checked, provider=provider, provider_id=provider_id, target=target)
+    audience = Audience("raw", tokens=tokens, provider=provider, provider_id=provider_id, target=target)
+    return Resolved(audience, tokens=tokens, provider=provider, provider_id=provider_id, target=target)
+
+
+def _subscriptions(given: list[str | Subscription], origins: Sequence[str]) -> list[str]:
+    """Return what a batch holds of subscriptions: endpoint and keys. One endpoint is one recipient: the last counts."""
+    found = {}
+    for position, each in enumerate(given):
+        checked = check_subscription(each, origins, f"recipient.webpush_tokens[{position}]")
+        found[checked.token] = checked.webpush_keys or {}
+    return sorted(f"{endpoint} {keys['p256dh']} {keys['auth']}" for endpoint, keys in found.items())
 
 
 def _checked(token: str, provider: str, target: str, path: str) -> str:
@@ -229,8 +240,8 @@ def _checked(token: str, provider: str, target: str, path: str) -> str:
             raise BadRequestError("an APNs token is hex text", path=path)
         return token.lower()
     if not token or len(token) > _TOKEN_LENGTH_MOST or not (token.isascii() and token.isprintable()):
-        raise BadRequestError(f"not an FCM {target}", path=path)
-    return token.removeprefix("/topics/") if target == "topic" else token
+        raise BadRequestError(f"not an {provider.upper()} {target}", path=path)
+    return token.removeprefix("/topics/") if (provider, target) == ("fcm", "topic") else token
 
 
 def _is_hex(token: str) -> bool:

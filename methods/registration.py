@@ -1,7 +1,7 @@
 """What a registration of a device, or a change of one, may hold, and the form in which it is stored."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
@@ -59,10 +59,11 @@ class DeviceRegisterParams(DescriptionParams, kw_only=True):
     topics: Topics | None = None
 
 
-def new_device(params: DeviceRegisterParams) -> NewDevice:
+def new_device(params: DeviceRegisterParams, webpush_origins: Sequence[str]) -> NewDevice:
     """Return the device to store; BadRequestError for what is malformed or contradicts itself."""
     return described_device(
         params,
+        webpush_origins,
         users=users_of([params.user or "", *(params.accounts or [])]),
         device_id=_own_id(params.id),
         meta=params.meta or {},
@@ -72,6 +73,7 @@ def new_device(params: DeviceRegisterParams) -> NewDevice:
 
 def described_device(
     params: DescriptionParams,
+    webpush_origins: Sequence[str],
     *,
     users: list[str],
     device_id: str = "",
@@ -79,7 +81,7 @@ def described_device(
     topics: list[str] | None = None,
 ) -> NewDevice:
     """Return the device of these users, the main one first; BadRequestError for what is malformed."""
-    address = address_of(params)
+    address = address_of(params, webpush_origins)
     return NewDevice(
         id=device_id or new_id(),
         provider=address.provider,

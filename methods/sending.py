@@ -13,7 +13,6 @@ from msgspec import Meta
 
 from delivery.contents import LimitStrategy, Translations, expiry
 from delivery.preferences import Importance
-from delivery.providers.credentials import LATER
 from delivery.webhooks.hooks import OutcomeWebhook, WebhookError
 from methods.context import Context
 from methods.errors import BadRequestError, ConflictError, NotAvailableError, NotFoundError, TooManyRequestsError
@@ -21,6 +20,7 @@ from methods.method import Params, Result
 from methods.notifications import Notification, Payloads, UnixTime, payloads_of
 from methods.recipients import Recipient, Resolved, resolve
 from methods.registration import checked_locale
+from methods.served import any_configured, check_sizes
 from methods.stopping import Uid
 from methods.templates import expanded
 from methods.trial import AudiencePart, FirstMessage, Problem, try_out
@@ -136,7 +136,7 @@ async def send_push_notification(ctx: Context, params: SendPushNotificationParam
 
 
 async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptable:
-    resolved = resolve(params.recipient)
+    resolved = resolve(params.recipient, ctx.webpush_origins)
     _check_locales(params.localizations or {})
     notification, body = await _said(ctx, params)
     payloads = payloads_of(
@@ -149,6 +149,7 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
     )
     uid = params.uid or new_id()
     await _check_providers(ctx, resolved, payloads)
+    await check_sizes(ctx, payloads)
     now = time.time()
     starts = max(params.send_at or 0, int(now))
     given = params.expire_at if params.expire_at is not None else notification.expire_at
@@ -172,9 +173,13 @@ async def _check(ctx: Context, params: SendPushNotificationParams) -> _Acceptabl
         webhook=_stored(ctx, params.webhook),
         content=None if body is ctx.body else body,
     )
+    return _Acceptable(push, resolved, payloads, _later(params, now))
+
+
+def _later(params: SendPushNotificationParams, now: float) -> float | None:
+    """When the push is to be planned, if that is not now."""
     starts_at = max(params.send_at or 0, now) + (params.delay_ms or 0) / 1000
-    later = starts_at if starts_at > now else None
-    return _Acceptable(push, resolved, payloads, later)
+    return starts_at if starts_at > now else None
 
 
 async def _said(ctx: Context, params: SendPushNotificationParams) -> tuple[Notification, bytes]:
@@ -215,9 +220,8 @@ def _without_webhook(body: bytes) -> bytes:
 async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads) -> None:
     """Refuse a push that no credential could send."""
     if not resolved.provider:
-        if not await _any_configured(ctx, payloads.providers):
-            served = [name for name in payloads.providers if name not in LATER]
-            detail = f"no credential for {', '.join(served)}; see provider_put"
+        if not await any_configured(ctx, payloads.providers):
+            detail = f"no credential for {', '.join(payloads.providers)}; see provider_put"
             raise NotAvailableError(detail, path="notification")
         return
     if resolved.provider not in payloads.providers:
@@ -227,14 +231,8 @@ async def _check_providers(ctx: Context, resolved: Resolved, payloads: Payloads)
         if await pushes.credential_provider(ctx.database, resolved.provider_id) != resolved.provider:
             detail = f"there is no {resolved.provider} credential of this name; see provider_list"
             raise NotFoundError(detail, path="recipient.provider_id")
-    elif not await _any_configured(ctx, [resolved.provider]):
+    elif not await any_configured(ctx, [resolved.provider]):
         raise NotAvailableError(f"no credential for {resolved.provider}; see provider_put", path="notification")
-
-
-async def _any_configured(ctx: Context, providers: list[str]) -> bool:
-    if ctx.gate is not None:
-        return await ctx.gate.any_configured(providers)
-    return not (await pushes.configured_providers(ctx.database)).isdisjoint(providers)
 
 
 async def _accept(ctx: Context, acceptable: _Acceptable) -> bool:

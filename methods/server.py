@@ -37,6 +37,7 @@ class InfoResult(Result):
     name: the name of this server, from its settings
     uptime: seconds since this process started
     database: the version of PostgreSQL
+    queue: what keeps the order of the queue, `postgresql` or `redis`
     methods: the names of the methods, by group
     emulators: the providers served by emulators, with the addresses of their control ports
     warning: what an operator must know; pushes of an emulated provider reach no real device
@@ -46,6 +47,7 @@ class InfoResult(Result):
     name: str = ""
     uptime: int = 0
     database: str = ""
+    queue: str = ""
     methods: dict[str, list[str]] = msgspec.field(default_factory=dict)
     emulators: dict[str, str] = msgspec.field(default_factory=dict)
     warning: str = ""
@@ -61,6 +63,7 @@ async def info(ctx: ServerContext, params: NoParams) -> InfoResult:
         name=facts.name,
         uptime=int(time.time() - facts.started_at),
         database=await health.server_version(ctx.database),
+        queue=facts.queue,
         methods=groups(ctx.table),
         emulators=emulators,
         warning=_emulated(emulators),

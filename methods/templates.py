@@ -13,6 +13,7 @@ from methods.errors import BadRequestError, NotFoundError
 from methods.filters import Name, page_limit
 from methods.method import Empty, Params, Result
 from methods.notifications import Notification, payloads_of
+from methods.served import check_sizes
 from storage import templates
 from storage.templates import TemplateRow
 
@@ -100,7 +101,7 @@ async def template_put(ctx: Context, params: TemplatePutParams) -> TemplateItem:
     localizations = msgspec.json.encode(params.localizations or {})
     if len(body) + len(localizations) > _LONGEST:
         raise BadRequestError(f"{_LONGEST} bytes at most", path="notification")
-    _check(body, localizations)
+    await _check(ctx, body, localizations)
     await templates.put(ctx.database, params.name, body.decode(), localizations.decode())
     row = await templates.find(ctx.database, params.name)
     if row is None:
@@ -152,7 +153,7 @@ def _use(raw: bytes) -> _Use:
     return _Use(use) if isinstance(use, str) else use
 
 
-def _check(body: bytes, localizations: bytes) -> None:
+async def _check(ctx: Context, body: bytes, localizations: bytes) -> None:
     """Check a template as a push that uses it would be, with every variable allowed."""
     try:
         notification = _NOTIFICATION.decode(body)
@@ -161,7 +162,7 @@ def _check(body: bytes, localizations: bytes) -> None:
     if bytes(notification.template) != b"null":
         raise BadRequestError("a template cannot use another one", path="notification.template")
     request = b'{"notification":%b,"localizations":%b,"use_templating":true,"vars":{}}' % (body, localizations)
-    payloads_of(notification, request, "token", made=True, use_meta=True)
+    await check_sizes(ctx, payloads_of(notification, request, "token", made=True, use_meta=True))
 
 
 def _item(row: TemplateRow) -> TemplateItem:

@@ -5,21 +5,13 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 
 from methods.errors import BadRequestError
-
-# Where browsers let push messages be sent; anything else would make this server call addresses that a caller chose.
-DEFAULT_WEBPUSH_HOSTS = (
-    "*.googleapis.com",
-    "*.push.apple.com",
-    "*.notify.windows.com",
-    "*.push.services.mozilla.com",
-)
+from methods.webpush_origins import BROWSERS, is_address, is_listed
 
 # Longer ones would not fit into an entry of the index over tokens.
 _OPAQUE = re.compile(r"[\x21-\x7e]{1,2048}")
@@ -36,27 +28,46 @@ class CheckedToken:
     webpush_keys: dict[str, str] | None = field(default=None, repr=False)
 
 
-class _Keys(msgspec.Struct):
+class SubscriptionKeys(msgspec.Struct):
+    """The keys of a PushSubscription.
+
+    p256dh: the browser's public key: 65 bytes, base64url
+    auth: its secret: 16 bytes, base64url
+    """
+
     p256dh: str
     auth: str
 
+    def __repr__(self) -> str:
+        return "SubscriptionKeys()"
 
-class _Subscription(msgspec.Struct):
+
+class Subscription(msgspec.Struct):
+    """A browser's PushSubscription; further members of it are ignored.
+
+    endpoint: where the push service takes messages for it, https
+    keys: what they are encrypted with
+    """
+
     endpoint: str
-    keys: _Keys
+    keys: SubscriptionKeys
+
+    def __repr__(self) -> str:
+        return "Subscription()"
 
 
 def check_token(
-    provider: str, token: str, webpush_hosts: Sequence[str] = DEFAULT_WEBPUSH_HOSTS, path: str = "token"
+    provider: str, token: str, webpush_origins: Sequence[str] = BROWSERS, path: str = "token"
 ) -> CheckedToken:
     """Return the token as it is stored: APNs in lower case, Web Push as endpoint and keys, others unchanged.
 
-    What a webhook calls a device may be any text without control characters.
+    What a webhook calls a device may be any text without control characters. A subscription must be at one of
+    `webpush_origins`.
 
     BadRequestError says what is wrong with it, never repeating it.
     """
     if provider == "webpush":
-        return _check_subscription(token, webpush_hosts, path)
+        return check_subscription(token, webpush_origins, path)
     if provider == "apns":
         return CheckedToken(check_hex(token, path))
     if provider == "webhook":
@@ -97,18 +108,19 @@ def _is_text(token: str) -> bool:
     return token.isprintable() and 1 <= len(token.encode()) <= _MOST_BYTES
 
 
-def _subscription(token: str) -> _Subscription | None:
+def _subscription(token: str) -> Subscription | None:
     try:
-        return msgspec.json.decode(token, type=_Subscription)
+        return msgspec.json.decode(token, type=Subscription)
     except (msgspec.MsgspecError, RecursionError):
         return None
 
 
-def _check_subscription(token: str, hosts: Sequence[str], path: str) -> CheckedToken:
-    subscription = _subscription(token)
+def check_subscription(given: str | Subscription, origins: Sequence[str], path: str) -> CheckedToken:
+    """Return a subscription, or the JSON text of one, as endpoint and keys; BadRequestError as `check_token`."""
+    subscription = _subscription(given) if isinstance(given, str) else given
     if subscription is None:
         raise BadRequestError("a Web Push token is a PushSubscription as a JSON string", path=path)
-    _check_endpoint(subscription.endpoint, hosts, path)
+    _check_endpoint(subscription.endpoint, origins, path)
     keys = {
         "p256dh": _encoded(_check_point(subscription.keys.p256dh, path)),
         "auth": _encoded(_decoded(subscription.keys.auth, 16, "keys.auth", path)),
@@ -116,7 +128,7 @@ def _check_subscription(token: str, hosts: Sequence[str], path: str) -> CheckedT
     return CheckedToken(subscription.endpoint, keys)
 
 
-def _check_endpoint(endpoint: str, hosts: Sequence[str], path: str) -> None:
+def _check_endpoint(endpoint: str, origins: Sequence[str], path: str) -> None:
     if not _OPAQUE.fullmatch(endpoint):
         raise BadRequestError("the endpoint is 1 to 2048 printable ASCII characters without spaces", path=path)
     try:
@@ -124,31 +136,16 @@ def _check_endpoint(endpoint: str, hosts: Sequence[str], path: str) -> None:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise BadRequestError("the endpoint is not a URL", path=path) from None
-    # A stricter host than the URL syntax has: what two parsers read differently must not pass
-    if parts.scheme != "https" or not _HOST.fullmatch(host) or parts.username is not None or "\\" in endpoint:
+    # A stricter URL than the syntax has: what two parsers read differently must not pass. So browsers write it.
+    plain = _HOST.fullmatch(host) and parts.netloc in (host, f"{host}:{port}") and parts.path.startswith("/")
+    if not plain or not endpoint.startswith("https://") or "\\" in endpoint:
         raise BadRequestError("the endpoint is not a plain https URL", path=path)
-    if _is_address(host):
+    if is_address(host):
         raise BadRequestError("the endpoint's host is an address, not a name", path=path)
-    if not _is_allowed(host, port, hosts):
-        raise BadRequestError("the endpoint's host is not on the allow list of push services", path=path)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        # Numbers alone are an IPv4 address to many resolvers: 2130706433, 0x7f.1
-        return host.rpartition(".")[2][:1].isdigit()
-    return True
-
-
-def _is_allowed(host: str, port: int | None, hosts: Sequence[str]) -> bool:
-    """Match `name`, `*.name` (anything below it), either with `:port` where it is not 443."""
-    origin = host if port in {None, 443} else f"{host}:{port}"
-    return any(
-        origin.endswith(allowed[1:]) and origin != allowed[1:] if allowed.startswith("*.") else origin == allowed
-        for allowed in hosts
-    )
+    if not is_listed(host, port, origins):
+        raise BadRequestError(
+            "the endpoint's host is not one of the push services that are known; see TOCSIN_WEBPUSH_ORIGINS", path=path
+        )
 
 
 def _check_point(text: str, path: str) -> bytes:

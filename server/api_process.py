@@ -6,6 +6,7 @@ import socket
 from delivery.guard import Allowed
 from delivery.queues.gate import Gate
 from delivery.queues.hints import Hints
+from methods.webpush_origins import BROWSERS, read_origins
 from server.addresses import Addresses
 from server.app import Limits, create_app
 from server.auth import KeyRing
@@ -53,10 +54,18 @@ async def work(orders: ApiOrders, stop: asyncio.Event, announce: Announce) -> No
         KeyRing(database, settings_key=settings.api_key or None, vault=vault) as keys,
         Gate(database, settings.max_queue) as gate,
     ):
-        private_hosts = Allowed.parse(settings.private_hosts_allowed)
-        resources = Resources(database, vault, hints, orders.facts, gate, settings.batch_size, private_hosts)
+        resources = Resources(
+            database,
+            vault,
+            hints,
+            orders.facts,
+            gate,
+            settings.batch_size,
+            private_hosts=Allowed.parse(settings.private_hosts_allowed),
+            webpush_origins=BROWSERS + read_origins(settings.webpush_origins),
+        )
         limits = Limits(max_body_bytes=settings.max_body_bytes)
-        app = create_app(resources, keys, checks_of(database), limits=limits, addresses=addresses)
+        app = create_app(resources, keys, checks_of(database), limits=limits, addresses=addresses, demo=orders.demo)
         server = Server(app, rules_of(settings), lambda: announce(b"ready"))
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(_stop(server, stop))

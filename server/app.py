@@ -20,9 +20,11 @@ from methods.replies import ErrorObject, Reply, error_object
 from server import envelopes, jsonrpc, openrpc
 from server.addresses import Addresses
 from server.auth import KeyRing, key_of
+from server.demo_start import PATH
 from server.dispatcher import Dispatcher, Resources, facts_of
 from server.envelopes import MalformedError, Plain, Refused
 from server.readiness import Check, Readiness
+from server.webpush_demo import Demo
 from storage.database import DatabaseUnavailableError
 
 _LOG = logging.getLogger(__name__)
@@ -236,16 +238,20 @@ def create_app(
     limits: Limits | None = None,
     table: Mapping[str, Method] = TABLE,
     addresses: Addresses | None = None,
+    demo: bool = False,
 ) -> ASGIApp:
     """Build the ASGI application; what it is given stays open for as long as it serves.
 
     `checks` are those of `/ready` (`readiness.checks_of(database)`); `addresses` say who may call. Routes: `POST /api`,
-    `/api/batch`, `/api/<method>`; without a key, and from any address, `POST /receipts`, `GET /health`, `/ready`.
+    `/api/batch`, `/api/<method>`; without a key, and from any address, `POST /receipts`, `GET /health`, `/ready`; with
+    `demo` also those of the Web Push demonstration.
     """
     discover: Callable[[], Mapping[str, object]] = functools.cache(
         lambda: openrpc.document(table, version=resources.facts.version)
     )
-    api = Api(Dispatcher(table, resources, discover), keys, limits or Limits(), addresses or Addresses())
+    dispatcher = Dispatcher(table, resources, discover)
+    api = Api(dispatcher, keys, limits or Limits(), addresses or Addresses())
+    page = Demo(resources, dispatcher, keys) if demo else None
     other = Starlette(routes=[Route("/health", _health), Route("/ready", Readiness(checks).answer)])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -257,6 +263,8 @@ def create_app(
             target = api
         elif scope["type"] == "http" and path == "/receipts":
             target = api.receipt
+        elif page is not None and scope["type"] == "http" and (path == PATH or path.startswith(f"{PATH}/")):
+            target = page
         await target(scope, receive, send)
 
     return app

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from delivery.providers.credentials import CredentialError, UnsupportedCredentialError
 from emulators import program as emulators
-from server import VERSION, cli_call, cli_database, cli_key, doctor, logs, settings
+from server import VERSION, cli_call, cli_database, cli_key, cli_vapid, demo_start, doctor, logs, settings, variables
 from server.children import StartError
 from server.data_directory import DataDirectoryError
 from server.embedded import EmbeddedError
@@ -22,7 +22,7 @@ from storage.database import DatabaseUnavailableError
 from storage.migrations import MigrationError
 
 _DESCRIPTION = """\
-A self-hosted push notification server: one JSON endpoint, a durable queue, APNs and FCM.
+A self-hosted push notification server: one JSON endpoint, a durable queue, APNs, FCM, Web Push, HMS.
 
 On an empty machine `tocsin serve` is enough: it brings its own PostgreSQL, makes an API key
 and emulates the push services until you give it a credential."""
@@ -42,8 +42,12 @@ Runs the whole server: the API, the sender processes, and, when no TOCSIN_DATABA
 embedded PostgreSQL in TOCSIN_DATA_DIR. Migrates the database first. SIGTERM or Ctrl-C stops it in
 order; a second one at once.
 
+With --demo it also serves a page at /demo/, with which a browser on this machine subscribes to Web Push
+and gets one (examples/webpush/README.md). Never in production: the page asks nobody who they are.
+
 examples:
   tocsin serve
+  tocsin serve --demo
   TOCSIN_HOST=0.0.0.0 TOCSIN_PORT=9000 TOCSIN_LOG_FORMAT=json tocsin serve"""
 
 _WORK = """\
@@ -76,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
         ("serve", "run the whole server", _SERVE),
         ("work", "run sender processes alone", _WORK),
     ):
-        commands.add_parser(name, help=summary, description=text, formatter_class=_FORMAT)
+        command = commands.add_parser(name, help=summary, description=text, formatter_class=_FORMAT)
+        if name == "serve":
+            command.add_argument("--demo", action="store_true", help="serve a page that receives Web Push, at /demo/")
     cli_database.add_commands(commands, _FORMAT)
     cli_call.add_command(commands, _FORMAT)
     doctor.add_command(commands, _FORMAT)
@@ -107,13 +113,17 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
     logs.configure(found.log_level, found.log_format, "tocsin")
     if given.command == "doctor":
         return doctor.run(given, found, environ, sys.stdout)
-    for warning in settings.unknown(environ):
+    for warning in variables.unknown(environ):
         sys.stderr.write(f"tocsin: warning: {warning}\n")
     if given.command == "call":
         return cli_call.run(given, found, sys.stdin, sys.stdout)
+    if given.command == "key" and given.action == "vapid":
+        return cli_vapid.run(given, sys.stdout)
     if given.command in cli_database.COMMANDS:
         return asyncio.run(cli_database.run(given, found, sys.stdout))
-    return _supervise(given.command, found, environ)
+    if given.command == "serve" and given.demo:
+        demo_start.check_host(found.host)
+    return _supervise(given, found, environ)
 
 
 def _emulate(given: argparse.Namespace) -> int:
@@ -124,17 +134,16 @@ def _emulate(given: argparse.Namespace) -> int:
     return 0
 
 
-def _supervise(command: str, found: Settings, environ: Mapping[str, str]) -> int:
+def _supervise(given: argparse.Namespace, found: Settings, environ: Mapping[str, str]) -> int:
     def say(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    supervisor = Supervisor(found, environ, say)
-    if command == "serve":
-        return asyncio.run(supervisor.serve())
+    if given.command == "serve":
+        return asyncio.run(Supervisor(found, environ, say, demo=given.demo).serve())
     if not found.database_url:
         raise SettingsError("TOCSIN_DATABASE_URL: `tocsin work` needs it, the URL of the database that serve uses")
-    return asyncio.run(supervisor.work())
+    return asyncio.run(Supervisor(found, environ, say).work())
 
 
 def _failed(text: str) -> int:

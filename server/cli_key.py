@@ -11,12 +11,14 @@ from methods.callers import Caller
 from methods.errors import ApiError, ConflictError, NotFoundError
 from methods.groups import GROUPS
 from methods.keys import KeyCreateParams, KeyItem, create_key, items
+from server import cli_vapid
 from storage import api_keys
 from storage.database import Database
 
 _TEXT = """\
 Makes, lists and revokes the keys of the API. A key is shown once, when it is made. A running server
-notices a new and a revoked key within seconds. docs/keys.md tells what a key may be bound to.
+notices a new and a revoked key within seconds. docs/keys.md tells what a key may be bound to. `vapid`
+makes a pair for Web Push instead, which is no key of the API.
 
 examples:
   tocsin key create backend
@@ -24,7 +26,8 @@ examples:
   tocsin key create partner --addresses 192.0.2.0/24,2001:db8::/32 --expires-at 2027-12-31
   tocsin key create backend-2 --replaces backend --overlap-s 86400
   tocsin key list
-  tocsin key revoke backend"""
+  tocsin key revoke backend
+  tocsin key vapid"""
 
 _SECONDS = "Unix seconds, or a date or time of UTC, as 2027-12-31 or 2027-12-31T18:00"
 
@@ -35,11 +38,14 @@ class ApiKeyError(Exception):
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", form: Any) -> None:
     """Add `key` to the command line."""
-    key = commands.add_parser("key", help="make, list and revoke API keys", description=_TEXT, formatter_class=form)
+    key = commands.add_parser(
+        "key", help="make, list and revoke API keys; make VAPID pairs", description=_TEXT, formatter_class=form
+    )
     actions = key.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_create(actions.add_parser("create", help="make a key and print it"))
     actions.add_parser("revoke", help="make a key invalid").add_argument("name", help="name of the key")
     actions.add_parser("list", help="list the keys")
+    cli_vapid.add_action(actions, form)
 
 
 def _add_create(create: argparse.ArgumentParser) -> None:

@@ -19,8 +19,8 @@ class InUseError(DataDirectoryError):
 class DataDirectory:
     """A directory of this server's own.
 
-    `postgres/` is the embedded database, `emulators/` the emulators' keys, `secret-key` and `api-key` what was
-    generated, `lock` says who uses it.
+    `postgres/` is the embedded database, `emulators/` the emulators' keys, `secret-key`, `api-key` and `demo-vapid-key`
+    what was generated, `lock` says who uses it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,6 +29,7 @@ class DataDirectory:
         self.emulators = path / "emulators"
         self._secret_key = path / "secret-key"
         self.api_key_file = path / "api-key"
+        self._demo_key = path / "demo-vapid-key"
 
     def ensure(self) -> None:
         """Make the directory when it is not there, and see that files can be made in it; DataDirectoryError."""
@@ -77,9 +78,18 @@ class DataDirectory:
         self.ensure()
         _write(self.api_key_file, key)
 
+    def demo_key(self) -> str:
+        """The private VAPID key of the Web Push demonstration, '' when there is none."""
+        return _read(self._demo_key)
+
+    def save_demo_key(self, key: str) -> None:
+        """Keep that key, without which the browsers that subscribed would have to do so again."""
+        self.ensure()
+        _write(self._demo_key, key)
+
     def open_files(self) -> list[Path]:
         """The files with keys that others than the owner may read."""
-        present = (path for path in (self._secret_key, self.api_key_file) if path.exists())
+        present = (path for path in (self._secret_key, self.api_key_file, self._demo_key) if path.exists())
         return [path for path in present if path.stat().st_mode & 0o077]
 
 

@@ -20,6 +20,7 @@ from methods.errors import ApiError, ForbiddenError, NotFoundError, TooManyReque
 from methods.method import Method
 from methods.replies import ErrorObject, Reply, error_object
 from methods.server import ServerContext
+from methods.webpush_origins import BROWSERS
 from server.validation import decode
 from storage.database import Database, DatabaseBusyError, DatabaseUnavailableError
 from storage.vault import Vault
@@ -42,6 +43,7 @@ class Resources:
     gate: Gate | None = None
     batch_size: int = 500
     private_hosts: Allowed = field(default_factory=Allowed)
+    webpush_origins: tuple[str, ...] = BROWSERS
 
 
 class Dispatcher:
@@ -119,6 +121,7 @@ class Dispatcher:
             gate=has.gate,
             batch_size=has.batch_size,
             private_hosts=has.private_hosts,
+            webpush_origins=has.webpush_origins,
             table=self._table,
             execute=functools.partial(self.execute, caller),
             discover=self._discover,

@@ -19,9 +19,9 @@ from storage import provision
 from storage.database import Database, DatabaseUnavailableError
 
 _TEXT = """\
-Checks the settings, the data directory, the port, the database, its schema and clock, the keys, and each
-credential against its push service (nothing is sent to anybody). Each line says ok, warn or fail, and
-what to do. Exits with 1 when something failed.
+Checks the settings, the data directory, the port, the queue's Redis if there is one, the database, its schema
+and clock, the keys, and each credential against its push service (nothing is sent to anybody). Each line says ok,
+warn or fail, and what to do. Exits with 1 when something failed.
 
 examples:
   tocsin doctor
@@ -56,9 +56,13 @@ async def _all(settings: Settings, environ: Mapping[str, str], offline: bool) ->
 
 async def examine(settings: Settings, environ: Mapping[str, str], *, offline: bool) -> AsyncIterator[Finding]:
     """Run the checks in turn; what depends on something that failed is left out."""
+    from server import doctor_queue  # only here: the client of Redis costs every other command 20 MB
+
     data = DataDirectory(settings.data_path)
     for finding in doctor_host.examine(settings, environ, data):
         yield finding
+    async for found in doctor_queue.examine(settings):
+        yield found
     if not settings.database_url and not (data.postgres / "PG_VERSION").exists():
         yield warn("database", "there is none yet", "`tocsin serve` makes an embedded one at its first start")
         return

@@ -6,11 +6,12 @@ import httpx
 
 from delivery.providers.credentials import CredentialError, UnsupportedCredentialError
 from delivery.providers.declared import declared_credentials
-from server import settings as all_settings
+from server import variables
 from server.data_directory import DataDirectory, DataDirectoryError
 from server.findings import Finding, fail, ok, warn
 from server.ports import PortError, listen
-from server.settings import Settings, url_of
+from server.settings import Settings
+from server.urls import url_of
 
 _HTTP_SECONDS = 3.0
 
@@ -24,7 +25,7 @@ def examine(settings: Settings, environ: Mapping[str, str], data: DataDirectory)
 
 
 def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
-    unknown = all_settings.unknown(environ)
+    unknown = variables.unknown(environ)
     for said in unknown:
         yield warn("settings", said, "correct the name or remove it; README.md lists the settings")
     try:

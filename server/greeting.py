@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from server import VERSION
 from server.data_directory import DataDirectory
-from server.settings import Settings, url_of
+from server.demo_start import PATH
+from server.settings import Settings
+from server.urls import url_of
 
 _INFO = '{"method":"info"}'
 _FIRST_PUSH = (
@@ -13,7 +15,9 @@ _FIRST_PUSH = (
 )
 
 
-def ready(settings: Settings, port: int, new_key: str, data: DataDirectory, emulated: Mapping[str, str]) -> str:
+def ready(
+    settings: Settings, port: int, new_key: str, data: DataDirectory, emulated: Mapping[str, str], *, demo: bool = False
+) -> str:
     """The text; `new_key` is the API key that was made by this start, `emulated` the control ports by provider."""
     url = url_of(settings.host, port)
     lines = [f"Tocsin {VERSION} is ready on {url}", ""]
@@ -24,6 +28,12 @@ def ready(settings: Settings, port: int, new_key: str, data: DataDirectory, emul
         lines += [
             "  EMULATED PROVIDERS: no push reaches a real device until a credential is set (provider_put).",
             f"  Their control ports: {ports}",
+            "",
+        ]
+    if demo:
+        lines += [
+            "  WEB PUSH DEMO, for a browser on this machine, never for production. Its pushes are real, and go",
+            f"  through the browser's own push service: {url}{PATH}/",
             "",
         ]
     call = f"curl {url}/api -H {_header(settings, data)} -d"

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 _BACKLOG = 2048
 _LOOPBACK = "127.0.0.1"
+_EMULATOR_PORTS = 8
 
 
 class PortError(Exception):
@@ -22,26 +23,25 @@ def listen(host: str, port: int) -> socket.socket:
         raise PortError(_reason(host, port, error, "TOCSIN_HOST and TOCSIN_PORT")) from None
 
 
-def emulator_ports(first: int | None, port: int) -> tuple[int, int, int, int]:
-    """Choose the four ports of the emulators: from `first` on; without, those after the API's, or else free ones.
+def emulator_ports(first: int | None, port: int) -> tuple[int, ...]:
+    """Choose the eight ports of the emulators: from `first` on; without, those after the API's, or else free ones.
 
     A `first` of 0 gives free ones. They are fixed from here on, so that emulators that start again are where they
     were. PortError when one that was asked for is busy.
     """
     if first is not None:
-        return _four(first)
+        return _eight(first)
     try:
-        return _four(port + 1)
+        return _eight(port + 1)
     except PortError:
-        return _four(0)
+        return _eight(0)
 
 
-def _four(first: int) -> tuple[int, int, int, int]:
+def _eight(first: int) -> tuple[int, ...]:
     with ExitStack() as stack:
-        wanted = [first + offset if first else 0 for offset in range(4)]
+        wanted = [first + offset if first else 0 for offset in range(_EMULATOR_PORTS)]
         sockets = [stack.enter_context(_probe(each)) for each in wanted]
-        one, two, three, four = (each.getsockname()[1] for each in sockets)
-    return one, two, three, four
+        return tuple(each.getsockname()[1] for each in sockets)
 
 
 def _probe(port: int) -> socket.socket:

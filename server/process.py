@@ -36,21 +36,25 @@ class WorkerOrders(msgspec.Struct, frozen=True):
 
 
 class ApiOrders(msgspec.Struct, frozen=True):
-    """What an API process is to do; `socket` is the number of the listening socket that it inherits."""
+    """What an API process is to do; `socket` is the number of the listening socket that it inherits.
+
+    `demo`: whether it serves the Web Push demonstration, too.
+    """
 
     name: str
     settings: Settings
     facts: ServerFacts
     socket: int
+    demo: bool = False
 
 
 class EmulatorOrders(msgspec.Struct, frozen=True):
-    """Where the emulators are to be: ports on loopback for APNs, its control, FCM, its control."""
+    """Where the emulators are to be: ports on loopback of APNs, FCM, Web Push and HMS, each with its control behind."""
 
     name: str
     settings: Settings
     directory: str
-    ports: tuple[int, int, int, int]
+    ports: tuple[int, ...]
 
 
 Orders = TypeVar("Orders", WorkerOrders, ApiOrders, EmulatorOrders)

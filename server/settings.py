@@ -4,7 +4,6 @@ A setting `port` is the variable TOCSIN_PORT, or the content of the file that TO
 an orchestrator mounts). An empty variable is an absent one.
 """
 
-import difflib
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -15,13 +14,16 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from delivery.queues import redis_address
 from methods.networks import read_networks
+from methods.webpush_origins import read_origins
+from server.urls import url_of
 
 PREFIX = "TOCSIN_"
 _SECRET = {"secret": True}
 _NETWORKS = {"check": read_networks}  # raises ValueError
-# read elsewhere: by delivery's credential declarations, by the tests, by the benchmarks
-_FOREIGN = ("TOCSIN_APNS_", "TOCSIN_FCM_", "TOCSIN_TEST_", "TOCSIN_BENCH_")
+_QUEUE = {"secret": True, "check": redis_address.parse}
+_AUTHORITIES = {"check": redis_address.tls_context}
 
 
 class SettingsError(Exception):
@@ -38,6 +40,17 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
             "Without it, an embedded PostgreSQL runs in the data directory.",
             extra=_SECRET,
         ),
+    ] = ""
+    queue_url: Annotated[
+        str,
+        Meta(
+            description="Redis or Valkey (6.2 or newer) that keeps the order of the queue, `redis://host:6379`, "
+            "`rediss://`, `redis+sentinel://`, `redis+cluster://`; docs/redis.md. Without it, PostgreSQL does.",
+            extra=_QUEUE,
+        ),
+    ] = ""
+    queue_tls_ca: Annotated[
+        str, Meta(description="Authorities of a `rediss://` queue: a PEM file, or its text.", extra=_AUTHORITIES)
     ] = ""
     data_dir: Annotated[
         str, Meta(description="Directory of the embedded PostgreSQL, the generated secret key and API key.")
@@ -65,8 +78,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         str, Meta(description="JSON file that declares credentials of push services; docs/credentials.md.")
     ] = ""
     name: Annotated[
-        str,
-        Meta(description="Name of this server in `info` and in the logs.", extra={"default": "the host's name"}),
+        str, Meta(description="Name of this server in `info` and in the logs.", extra={"default": "the host's name"})
     ] = ""
     api_processes: Annotated[int, Meta(ge=1, le=64, description="Processes that answer the API.")] = 1
     workers: Annotated[
@@ -126,8 +138,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         int, Meta(ge=1, description="Waiting batches above which new pushes get error 111 and come again later.")
     ] = 50_000
     shutdown_seconds: Annotated[
-        float,
-        Meta(ge=1, le=600, description="Time to finish requests and pushes in flight after SIGTERM."),
+        float, Meta(ge=1, le=600, description="Time to finish requests and pushes in flight after SIGTERM.")
     ] = 20.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="`debug`, `info`, `warning` or `error`.")
@@ -135,12 +146,13 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     log_format: Annotated[Literal["text", "json"], Meta(description="`text` or `json` (one object a line).")] = "text"
     emulators: Annotated[
         Literal["auto", "on", "off"],
-        Meta(description="Emulated APNs and FCM as providers; `auto`: while there is no real credential."),
+        Meta(description="Emulated push services as providers; `auto`: while there is no real credential."),
     ] = "auto"
     emulator_ports: Annotated[
-        Annotated[int, Meta(ge=0, le=65532)] | None,
+        Annotated[int, Meta(ge=0, le=65528)] | None,
         Meta(
-            description="First of four ports on loopback: APNs, its control, FCM, its control; 0 takes free ones.",
+            description="First of eight ports on loopback: APNs, its control; likewise FCM, Web Push, HMS; 0 takes "
+            "free ones.",
             extra={"default": "the port + 1, or free ones"},
         ),
     ] = None
@@ -155,8 +167,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         int, Meta(ge=0, le=3650, description="Time after which a device with a dead token is removed.")
     ] = 7
     stale_device_days: Annotated[
-        int,
-        Meta(ge=0, le=3650, description="Time without a registration after which a device is removed; 0 keeps it."),
+        int, Meta(ge=0, le=3650, description="Time without a registration after which a device is removed; 0 keeps it.")
     ] = 0
     outcome_days: Annotated[
         int, Meta(ge=1, le=3650, description="Time that finished pushes and their outcomes are kept.")
@@ -181,8 +192,14 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         Meta(description="Where a new export begins: `now`, or at the `start` of what is kept."),
     ] = "now"
     private_hosts_allowed: Annotated[
+        str, Meta(description="Private hosts that webhooks and Web Push may reach: `name:port`, `name`, `10.0.0.0/8`.")
+    ] = ""
+    webpush_origins: Annotated[
         str,
-        Meta(description="Private hosts that webhooks and Web Push may reach: `name:port`, `name`, `10.0.0.0/8`."),
+        Meta(
+            description="Push services beside the browsers' own: `push.example.com`, `push.internal:8443`, `*.example.org`.",  # noqa: E501
+            extra={"check": read_origins},
+        ),
     ] = ""
 
     def __repr__(self) -> str:
@@ -212,12 +229,6 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     def server_name(self) -> str:
         """The name given, else that of the host."""
         return self.name or socket.gethostname()
-
-
-def url_of(host: str, port: int) -> str:
-    """The URL for a client on this machine of a server that listens there."""
-    near = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{near}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,14 +296,3 @@ def _text(variable: str, environ: Mapping[str, str]) -> str:
     if given and file:
         raise ValueError(f"{variable} and {variable}_FILE are both set; keep one of them")
     return Path(file).read_text(encoding="utf-8").strip() if file else given.strip()
-
-
-def unknown(environ: Mapping[str, str]) -> list[str]:
-    """Name the TOCSIN_ variables that no setting has, each with the nearest one that exists."""
-    known = {each.variable for each in DECLARED} | {f"{each.variable}_FILE" for each in DECLARED}
-    warnings = []
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and not name.startswith(_FOREIGN):
-            near = difflib.get_close_matches(name, known, n=1)
-            warnings.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
-    return warnings

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, contextmanager
 import msgspec
 
 from methods.context import ServerFacts
-from server import VERSION, greeting, preparation
+from server import VERSION, demo_start, greeting, preparation
 from server.children import Child, together
 from server.data_directory import DataDirectory
 from server.embedded import Embedded
@@ -29,10 +29,13 @@ _LOG = logging.getLogger(__name__)
 class Supervisor:
     """The parent of all processes. A second signal ends everything at once; so does a fault in the supervision."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], say: Callable[[str], None], *, demo: bool = False
+    ) -> None:
         self._settings = settings
         self._environ = environ
         self._say = say
+        self._demo = demo
         self._data = DataDirectory(settings.data_path)
         self._stop = asyncio.Event()
         self._started = False
@@ -49,11 +52,14 @@ class Supervisor:
             port = listener.getsockname()[1]
             async with Database(settings.database_url, max_connections=1) as database:
                 prepared = await preparation.prepare(database, settings, self._data, self._environ)
-                emulated = await self._emulate(stack, database, settings, prepared.real, port)
-            facts = ServerFacts(VERSION, settings.server_name, time.time(), emulated)
+                emulated, settings = await self._emulate(stack, database, settings, prepared.real, port)
+                if self._demo:
+                    await demo_start.put_credential(database, settings, self._data)
+            queue = "redis" if settings.queue_url else "postgresql"
+            facts = ServerFacts(VERSION, settings.server_name, time.time(), emulated, queue)
             await self._run(stack, [*self._apis(settings, facts, listener), *self._workers(settings)])
             stack.callback(listener.close)  # first of all, so that whoever comes late is refused, not left waiting
-            self._say(greeting.ready(settings, port, prepared.new_key, self._data, emulated))
+            self._say(greeting.ready(settings, port, prepared.new_key, self._data, emulated, demo=self._demo))
             await self._until_stopped()
         return 1 if self._failed else 0
 
@@ -91,11 +97,14 @@ class Supervisor:
 
     async def _emulate(
         self, stack: AsyncExitStack, database: Database, settings: Settings, real: bool, port: int
-    ) -> dict[str, str]:
-        """Start the emulators if they are wanted; their control ports by provider."""
+    ) -> tuple[dict[str, str], Settings]:
+        """Start the emulators if they are wanted: control ports by provider, and settings with which to reach them.
+
+        Subscriptions of the emulated push service are at a private address, which nobody else's may be.
+        """
         if settings.emulators == "off" or (settings.emulators == "auto" and real):
             await credentials.remove_emulators(database)
-            return {}
+            return {}, settings
         self._data.ensure()
         ports = emulator_ports(settings.emulator_ports, port)
         orders = EmulatorOrders("emulators", settings, str(self._data.emulators), ports)
@@ -104,14 +113,14 @@ class Supervisor:
         said = msgspec.json.decode(child.announcement, type=Emulated)
         if not await preparation.put_emulators(database, settings, said.credentials):
             _LOG.warning("the emulators run, but a real credential is there and is the one that is used")
-            return {}
+            return {}, settings
         _LOG.warning("EMULATED PROVIDERS: no push reaches a real device until a credential is set (provider_put)")
-        return said.control
+        return said.control, _reaching(settings, said.webpush_host)
 
     def _apis(self, settings: Settings, facts: ServerFacts, listener: socket.socket) -> Iterator[Child]:
         number = listener.fileno()
         for index in range(settings.api_processes):
-            orders = ApiOrders(f"api-{index + 1}", settings, facts, number)
+            orders = ApiOrders(f"api-{index + 1}", settings, facts, number, self._demo)
             yield Child(program("api_process", orders, pass_fds=[number]), self._broken)
 
     def _workers(self, settings: Settings) -> list[Child]:
@@ -149,3 +158,12 @@ class Supervisor:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+
+def _reaching(settings: Settings, webpush_host: str) -> Settings:
+    """Settings with which subscriptions at this `host:port` are taken and sent to."""
+    return msgspec.structs.replace(
+        settings,
+        webpush_origins=f"{settings.webpush_origins} {webpush_host}".strip(),
+        private_hosts_allowed=f"{settings.private_hosts_allowed} {webpush_host}".strip(),
+    )

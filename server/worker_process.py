@@ -6,6 +6,7 @@ from delivery.feed import FeedOptions
 from delivery.guard import Allowed
 from delivery.outflow import OutflowOptions
 from delivery.planner import PlannerOptions
+from delivery.queues.opening import QueueOptions
 from delivery.sender import SenderOptions
 from delivery.webhooks.deliverer import DeliveryOptions
 from delivery.worker import Worker, WorkerOptions
@@ -21,6 +22,7 @@ def options_of(settings: Settings) -> WorkerOptions:
     return WorkerOptions(
         planner=PlannerOptions(batch_size=settings.batch_size, poll_seconds=settings.poll_seconds),
         sender=SenderOptions(lease_seconds=settings.lease_seconds, poll_seconds=settings.poll_seconds),
+        queue=QueueOptions(settings.queue_url, settings.queue_tls_ca),
         shutdown_seconds=settings.shutdown_seconds,
         retention=Retention(
             outcome_days=settings.outcome_days,

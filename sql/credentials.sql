@@ -45,7 +45,8 @@ where credential = %(provider_id)s and not exists (
 -- name: switch
 update credentials set enabled = %(enabled)s, updated_at = now()
 where (%(provider_id)s::text is not null and provider_id = %(provider_id)s)
-   or (%(app)s::text is not null and %(app)s in (settings ->> 'bundle_id', settings ->> 'project_id'))
+   or (%(app)s::text is not null
+       and %(app)s in (settings ->> 'bundle_id', settings ->> 'project_id', settings ->> 'app_id'))
 returning provider_id
 
 -- name: resume

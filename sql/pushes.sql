@@ -5,7 +5,7 @@ d.id, null::uuid as known_id, d.provider, d.provider_id, d.environment, d.platfo
   -- null: the device has no token for this kind of push
   case when d.provider = 'apns' and 'voip' = any (%(needs)s::text[])
        then case when d.voip_state = 'active' then nullif(d.voip_token, '') end
-       else case when d.token_kind <> 'voip' then d.token end end as token,
+       else case when d.token_kind <> 'voip' then push_address(d.provider, d.token, d.webpush_keys) end end as token,
   case when d.provider = 'apns' and 'voip' = any (%(needs)s::text[]) then 'voip' else d.token_kind end as token_kind,
   -- the main user, unless only further users of the device are named: then the one who was there first
   case when 'account' = any (%(needs)s::text[])
@@ -30,7 +30,8 @@ grouped as materialized (
   select a.provider, r.credential,
          case when a.provider = 'apns' then coalesce(nullif(a.environment, ''), r.environment) else '' end
            as environment,
-         case a.provider when 'apns' then %(apns_topic)s when 'fcm' then a.platform else '' end as scope,
+         case a.provider when 'apns' then %(apns_topic)s when 'fcm' then a.platform
+                         when 'webpush' then coalesce(address_origin(a.token), '') else '' end as scope,
          a.platform, a.token_kind as target, a.timezone, a.locale, a.personal,
          -- to the second, so that devices held alike share a batch
          case when a.hold_until > now() then date_trunc('second', a.hold_until) + interval '1 second' end as held_until,
@@ -144,7 +145,7 @@ audience as materialized (
   from unnest(%(tokens)s::text[]) t (token)
   left join (
     devices d join credential_routes own on own.provider = d.provider and own.provider_id = d.provider_id
-  ) on %(needs)s::text[] <> '{}' and d.token = t.token collate "C" and d.provider = %(provider)s::text
+  ) on %(needs)s::text[] <> '{}' and d.token = address_token(%(provider)s::text, t.token) collate "C" and d.provider = %(provider)s::text
        and own.credential = (select r.credential from credential_routes r
                              where r.provider = %(provider)s::text and r.provider_id = %(provider_id)s::text)
   order by t.token, d.id
@@ -431,8 +432,9 @@ update pushes set paused_at = now()
 where id = %(push_id)s and state in ('scheduled', 'planning', 'sending') and paused_at is null
 
 -- name: resume
+-- The batches get new numbers: whoever follows the queue by numbers finds them as what they are, new to it.
 with freed as (
-  update batches set parked = false where push_id = %(push_id)s and parked and not paced
+  update batches set parked = false, id = default where push_id = %(push_id)s and parked and not paced
 )
 update pushes set paused_at = null, plan_at = greatest(plan_at, send_at, now())
 where id = %(push_id)s and state in ('scheduled', 'planning', 'sending') and paused_at is not null

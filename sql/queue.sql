@@ -101,6 +101,98 @@ paid as (
 ),
 -- include: _claimed
 
+-- name: claim_chosen
+-- Claims batches that were chosen elsewhere (delivery/queues/redis.py), as far as they can be had: what is gone, parked,
+-- leased or behind a pause is left. Whose a batch is is decided here alone, so it does not matter how wrong the choice
+-- was. What was taken beyond, or left of, a share of a quota that was taken beforehand is made up for.
+with picked as materialized (
+  select q.id, q.claimed_by is not null as abandoned, q.credential, q.recipient_count
+  from batches q
+  where q.id = any (%(ids)s::bigint[]) and not q.parked and (q.turn is not null or q.due_at <= now())
+    and not exists (select from pauses z where z.credential = q.credential and z.scope in ('', q.scope))
+    and not exists (select from credentials c where c.provider_id = q.credential and not c.enabled)
+  for update skip locked
+),
+paid as (
+  update credential_paces c
+  set paid_until = c.paid_until + make_interval(secs => (coalesce(n.recipients, 0) - t.recipients) / t.per_second)
+  from jsonb_to_recordset(%(taken)s::jsonb) t (credential text, recipients integer, per_second float8)
+  left join (select credential, sum(recipient_count) as recipients from picked group by credential) n using (credential)
+  where c.credential = t.credential
+),
+-- include: _claimed
+
+-- name: take_share
+-- What each of these credentials may send by its quota until a tenth of a second from now, taken in advance: several
+-- workers ask at once, and each gets what the others left. Credentials without a quota are not in the answer.
+with paces as materialized (
+  select c.credential, c.paid_until, c.paid_until < now() - interval '1 minute' as ramps,
+         c.per_second * case
+           when c.ramp_seconds = 0 then 1
+           when c.paid_until < now() - interval '1 minute' then 0.05
+           else least(1, greatest(0.05, extract(epoch from now() - c.ramped_from) / c.ramp_seconds)) end as per_second
+  from credential_paces c
+  where c.credential in (select w.credential from jsonb_to_recordset(%(room)s::jsonb) w (credential text))
+  for update skip locked
+),
+shares as (
+  select a.credential, a.ramps, a.per_second::float8 as per_second,
+         least(w.recipients, ceil(a.per_second * greatest(
+           0, 0.1 - extract(epoch from greatest(a.paid_until, now() - interval '0.1 second') - now()))))::integer as share
+  from paces a
+  join jsonb_to_recordset(%(room)s::jsonb) w (credential text, recipients integer) using (credential)
+),
+paid as (
+  update credential_paces c
+  set paid_until = greatest(c.paid_until, now()) + make_interval(secs => s.share / s.per_second),
+      ramped_from = case when s.ramps then now() else c.ramped_from end
+  from shares s where c.credential = s.credential and s.share > 0
+)
+select c.credential, coalesce(s.share, 0) as share, coalesce(s.per_second, c.per_second)::float8 as per_second
+from credential_paces c
+left join shares s using (credential)
+where c.credential in (select w.credential from jsonb_to_recordset(%(room)s::jsonb) w (credential text))
+
+-- name: _standing
+-- Where a batch stands in the order of service: a turn, or the time it waits for (milliseconds).
+q.id, q.credential, q.lane, q.scope, q.recipient_count, q.turn, q.parked,
+       (extract(epoch from q.due_at) * 1000)::float8 as due_ms
+
+-- name: standing
+select
+-- include: _standing
+from batches q where q.id = any (%(ids)s::bigint[])
+
+-- name: standing_after
+-- What came into the queue since, by number, and what had taken its number before but is only now committed. The limit
+-- is said twice: without the inner one each page sorted all that is behind it (370 ms of 300,000 batches, now 8).
+(select
+-- include: _standing
+from batches q where q.id > %(after)s order by q.id limit %(limit)s)
+union all
+select
+-- include: _standing
+from batches q where q.id = any (%(missed)s::bigint[])
+order by id
+limit %(limit)s
+
+-- name: newest
+select coalesce(max(id), 0) from batches
+
+-- name: unused_credentials
+select n.name from unnest(%(names)s::text[]) n (name)
+where not exists (select from credentials c where c.provider_id = n.name)
+  and not exists (select from batches b where b.credential = n.name and b.turn is not null and not b.parked)
+  and not exists (select from batches b where b.credential = n.name and b.turn is null and not b.parked)
+
+-- name: queue_name
+-- Tells this installation from others that may share a Redis: no two databases have all three alike.
+select md5(concat_ws('/', current_database(), (select oid from pg_database where datname = current_database()),
+                     (select extract(epoch from min(applied_at)) from schema_migrations)))
+
+-- name: database_time
+select extract(epoch from clock_timestamp())::float8
+
 -- name: claim_probe
 -- A paused credential (or scope) whose next probe is due: one worker takes one of its batches to try with.
 with probe as (
@@ -214,7 +306,7 @@ recorded as (
   insert into outcomes (push_id, page, batch_id, provider, credential, environment, platform, attempt, started_at,
                         device_ids, tokens, message_ids, positions, outcomes, reasons, statuses)
   select push_id, page, id, provider, credential, environment, platform, attempt, to_timestamp(started_at), device_ids,
-         case when device_ids is null then tokens end, message_ids, '{}', '{}', '{}', '{}'
+         case when device_ids is null then address_tokens(provider, tokens) end, message_ids, '{}', '{}', '{}', '{}'
   from done
 ),
 ledger as (
@@ -297,7 +389,8 @@ judged as materialized (
          case when v.state = 'active' and v.token <> r.token and v.provider = x.provider then false
               else r.second_try or x.outcome = 'dead' and e.credential is not null end as tried_elsewhere,
          x.reason = 'BadDeviceToken' and e.credential is not null as untried,
-         case when v.id is not null and v.provider = x.provider and v.state = 'active' then v.token else r.token end
+         -- a browser whose keys are gone has none: the batch keeps a line for each recipient
+         coalesce(case when v.id is not null and v.provider = x.provider and v.state = 'active' then v.token end, r.token)
            as next_token,
          case
            when x.outcome in ('retry', 'released', 'held') and r.cancelled then 'cancelled'
@@ -312,7 +405,8 @@ judged as materialized (
   join recipients r on r.batch_id = x.batch_id and r.position = x.position
   left join lateral (
     -- the token that the device has for a push of this kind; a device without one is as good as gone
-    select n.id, n.provider, n.state, case x.target when 'voip' then n.voip_token else n.token end as token,
+    select n.id, n.provider, n.state,
+           case x.target when 'voip' then n.voip_token else push_address(n.provider, n.token, n.webpush_keys) end as token,
            n.environment, h.credential, h.environment as usual
     from devices n
     left join credential_routes h on h.provider = n.provider and h.provider_id = n.provider_id
@@ -326,7 +420,9 @@ again as (
                        device_ids, tokens, attributes, admitted)
   select d.push_id, d.page, d.provider, coalesce(j.elsewhere, d.credential),
          case when j.elsewhere is null then d.environment else j.other_environment end,
-         d.scope, d.platform, d.target, d.timezone, d.locale, d.lane, d.personal, d.paced or j.paused, d.paced,
+         -- a device that subscribed anew may be at another push service
+         case d.provider when 'webpush' then coalesce(address_origin(j.next_token), '') else d.scope end, d.platform,
+         d.target, d.timezone, d.locale, d.lane, d.personal, d.paced or j.paused, d.paced,
          greatest(now(), to_timestamp(j.due_at)), case when j.counts then d.attempt else d.attempt - 1 end,
          case when j.counts or d.attempt > 1 then d.first_attempt_at end, d.expire_at, count(*), j.tried_elsewhere,
          case when count(j.device_id) > 0 then array_agg(j.device_id order by j.position) end,
@@ -336,7 +432,7 @@ again as (
   from judged j
   join done d on d.id = j.batch_id
   where j.outcome in ('retry', 'released', 'held')
-  group by d.id, d.push_id, d.page, d.provider, d.credential, d.environment, d.scope, d.platform, d.target, d.timezone,
+  group by d.id, d.push_id, d.page, d.provider, d.credential, d.environment, d.scope, 6, d.platform, d.target, d.timezone,
            d.locale, d.lane, d.personal, d.paced, d.attempt, d.first_attempt_at, d.expire_at, j.tried_elsewhere, j.due_at, j.counts,
            j.elsewhere, j.other_environment, j.paused
 ),
@@ -345,7 +441,7 @@ recorded as (
                         device_ids, tokens, message_ids, positions, outcomes, reasons, statuses)
   select d.push_id, d.page, d.id, d.provider, d.credential, d.environment, d.platform, d.attempt,
          to_timestamp(d.started_at), d.device_ids,
-         case when d.device_ids is null then d.tokens end, d.message_ids,
+         case when d.device_ids is null then address_tokens(d.provider, d.tokens) end, d.message_ids,
          coalesce(e.positions, '{}'), coalesce(e.outcomes, '{}'), coalesce(e.reasons, '{}'), coalesce(e.statuses, '{}')
   from done d
   left join (
@@ -424,7 +520,7 @@ buried as (
   set state = case when j.status in (404, 410) then 'dead' else 'failing' end, failing_reason = j.reason,
       updated_at = now()
   from judged j, credential_routes r
-  where j.outcome = 'dead' and v.token = j.token and v.provider = j.provider and v.state = 'active'
+  where j.outcome = 'dead' and v.token = address_token(j.provider, j.token) and v.provider = j.provider and v.state = 'active'
     and v.registered_at < to_timestamp(j.proof_at)
     -- of a cancelled push, what would have been tried in the other environment: nothing is known of it
     and not j.untried
@@ -521,7 +617,8 @@ chosen as materialized (
   where n.total <= greatest(n.allowed, n.recipient_count)
 ),
 freed as (
-  update batches b set parked = false where b.id = any (array(select id from chosen))
+  -- with a new number: whoever follows the queue by numbers finds them as what they are, new to it
+  update batches b set parked = false, id = default where b.id = any (array(select id from chosen))
 ),
 paid as (
   update push_paces z

@@ -80,7 +80,7 @@ select p.id::text as push_id, p.state, p.lane, p.delivery, p.providers, p.reques
             select * from pauses y where y.credential = b.credential and y.scope in ('', b.scope) order by y.scope limit 1
           ) z on true
           where case when b.device_ids is not null then array_position(b.device_ids, %(device_id)s::uuid)
-                     when b.provider = w.provider then array_position(string_to_array(b.tokens, E'\n'), w.token) end
+                     when b.provider = w.provider then array_position(string_to_array(b.tokens, E'\n'), w.address) end
                 is not null) q)::text, '[]') as waiting,
        coalesce((select json_object_agg(c.status, c.at) from (
           select r.status, extract(epoch from min(r.received_at))::bigint as at from receipts r
@@ -88,7 +88,9 @@ select p.id::text as push_id, p.state, p.lane, p.delivery, p.providers, p.reques
             and r.device_id = %(device_id)s::uuid::text
           group by r.status) c)::text, '{}') as receipts
 from pushes p
-left join lateral (select v.token, v.provider from devices v where v.id = %(device_id)s::uuid) w on true
+left join lateral (
+  select v.token, v.provider, push_address(v.provider, v.token, v.webpush_keys) as address
+  from devices v where v.id = %(device_id)s::uuid) w on true
 -- include: _page
 where p.uid = %(uid)s
 

@@ -105,6 +105,16 @@ async def put_emulator(database: Database, vault: Vault, new: NewCredential) -> 
         return True
 
 
+async def put_stand_in(database: Database, vault: Vault, new: NewCredential) -> None:
+    """Write a stand-in credential beside whatever is there; it goes, as the emulators' do, with the next real one.
+
+    Raises CredentialConflictError when the name is another provider's, or the settings' own.
+    """
+    async with database.transaction() as connection:
+        await connection.execute(_QUERIES.lock)
+        await _write(connection, vault, new, "emulator")
+
+
 async def has_real(database: Database) -> bool:
     """Whether any credential is there that is not an emulator's."""
     async with database.connection() as connection:
@@ -136,7 +146,7 @@ async def remove(database: Database, provider_id: str) -> bool:
 
 
 async def switch(database: Database, *, provider_id: str | None, app: str | None, enabled: bool) -> list[str]:
-    """Switch a credential, or all of an app (a bundle id or a Firebase project), on or off; the names of those."""
+    """Switch a credential, or all of an app (a bundle id, a Firebase project, an HMS app), on or off; their names."""
     parameters = {"provider_id": provider_id, "app": app, "enabled": enabled}
     return sorted(row[0] for row in await database.values(_QUERIES.switch, parameters))
 

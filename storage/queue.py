@@ -6,6 +6,7 @@ import msgspec
 
 from storage.database import Database, values
 from storage.queries import load
+from storage.queue_order import Share
 
 _QUERIES = load("queue")
 
@@ -79,6 +80,13 @@ class Queue:
         lanes = [0] if only_urgent else [0, 1, 2]
         parameters = {"room": msgspec.json.encode(wanted).decode(), "known": list(known), "lanes": lanes}
         return await self._database.rows(_QUERIES.claim, self._own | parameters, ClaimedBatch)
+
+    async def claim_chosen(
+        self, batches: Sequence[int], known: Sequence[str], taken: Sequence[Share] = ()
+    ) -> list[ClaimedBatch]:
+        """Claim these batches, as far as they can be had; `taken` are the shares of quotas that were taken for them."""
+        parameters = {"ids": list(batches), "known": list(known), "taken": msgspec.json.encode(taken).decode()}
+        return await self._database.rows(_QUERIES.claim_chosen, self._own | parameters, ClaimedBatch)
 
     async def claim_probe(self, credentials: Sequence[str], known: Sequence[str]) -> list[ClaimedBatch]:
         """Claim one batch of a paused credential whose next probe is due."""

@@ -22,6 +22,17 @@ from storage import migrations
 from storage.database import Database
 from storage.vault import Vault
 from tests.clones import Clones
+from tests.redis_fixtures import (  # noqa: F401  # fixtures
+    cluster,
+    cluster_of_session,
+    old_redis,
+    old_redis_of_session,
+    old_redis_url,
+    redis,
+    redis_of_session,
+    redis_url,
+    watched,
+)
 
 _FOR_TESTS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_wal_senders": "0"}
 _FOR_TESTS |= {"wal_level": "minimal", "shared_buffers": "64MB", "autovacuum_naptime": "1d", "max_connections": "300"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -77,9 +78,12 @@ async def _direct(origin: Origin, address: str, factory: Callable[[], P]) -> P:
 
 
 async def _through_proxy(origin: Origin, proxy: Proxy, factory: Callable[[], P]) -> P:
-    """The proxy resolves the origin's name, so the guard can judge literal addresses only."""
+    """The proxy resolves the origin's name by itself; what can be seen of it from here is judged all the same."""
     if origin.guard is not None and _is_address(origin.host):
         origin.guard(origin.host)
+    if origin.resolver is not None:
+        with contextlib.suppress(OSError):  # the name may mean something to the proxy
+            await origin.resolver(origin.host, origin.port)
     loop = asyncio.get_running_loop()
     transport, tunnel = await loop.create_connection(_Tunnel, proxy.host, proxy.port)
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .backlog import Backlog, Piece
 from .connect import open_protocol
 from .connection import Connection
-from .errors import ConnectFailed, Failure, FailureKind
+from .errors import AddressRefused, ConnectFailed, Failure, FailureKind
 from .options import Origin, PoolOptions
 from .pace import Pace
 from .reports import report_failure
@@ -123,6 +123,8 @@ class Fleet:
                 await connection.ready
         except TimeoutError:
             self._connect_failed("connect timed out")
+        except AddressRefused as error:
+            self._connect_failed(str(error), hopeless=True)
         except (OSError, ConnectFailed) as error:
             self._connect_failed(str(error) or type(error).__name__)
         except Exception:
@@ -146,12 +148,12 @@ class Fleet:
         else:
             self._connect_failed("closed at once")
 
-    def _connect_failed(self, reason: str) -> None:
+    def _connect_failed(self, reason: str, *, hopeless: bool = False) -> None:
         self._pace.failed(self._loop.time())
         self.stats.failed_connects += 1
         self.stats.last_error = reason
         logger.warning("http2 connect failed", extra={"host": self._origin.host, "reason": reason})
-        if self.failing:
+        if self.failing or (hopeless and not self.serving):
             self.backlog.fail(Failure(FailureKind.NOT_SENT, f"connect failed: {reason}"))
             self._notify()
 

@@ -1,11 +1,13 @@
 """What providers hand to a pool: a shared head, and groups of requests that take their answers by callback."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from .errors import Failure, ProtocolViolation
-from .fields import Fields, decode, regular, stateless_decoder
+from .fields import Fields, Lookup, decode, regular, stateless_decoder
 
+_lookup = lru_cache(maxsize=64)(Lookup)
 _VISIBLE = bytes(range(0x21, 0x7F))
 _VALUE_LIMIT = 2048
 _FIELDS_LIMIT = 8192
@@ -44,7 +46,12 @@ class Answer:
         return self._fields
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of the field, or None; `name` in lower case."""
+        """The first value of the field, or None; `name` in lower case. Costs less than all fields, see `Lookup`."""
+        if isinstance(self._fields, bytes):
+            try:
+                return _lookup(name).find(self._fields)
+            except ProtocolViolation:
+                return None
         return next((value for field, value in self.headers if field == name), None)
 
 

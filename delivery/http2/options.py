@@ -29,7 +29,8 @@ class Origin(msgspec.Struct, frozen=True):
     """One service end point. `tls` None means HTTP/2 without TLS by prior knowledge (sinks and emulators).
 
     The TLS context carries trust, client certificate and ALPN ("h2", see `tls_context`). `require_alpn` False accepts a
-    server that picks no protocol. With a proxy the proxy resolves the name, so the guard sees literal addresses only.
+    server that picks no protocol. With a proxy the proxy resolves the name, so the guard sees literal addresses only; a
+    resolver is asked all the same, and may refuse (AddressRefused).
     """
 
     host: str

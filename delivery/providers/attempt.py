@@ -42,7 +42,7 @@ class BatchAttempt(Group):
             bodies,
             paths=paths,
             ids=ids,
-            expires_at=batch.expire_at,
+            expires_at=None if batch.expire_at is None else batch.expire_at + batch.ahead_seconds,
             urgent=batch.lane == 0,
         )
         self.batch = batch

@@ -28,12 +28,12 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     """Everything that a credential can be given, for all providers; what belongs to another provider is refused.
 
     provider_id: its name: 1 to 100 letters, digits and . _ @ -
-    provider: apns, fcm or webhook
+    provider: apns, fcm, webpush, hms or webhook
     default: true makes it the provider's default credential
     endpoint: base URL instead of the provider's own; not for a webhook
     tls_ca: certificates in PEM form to trust instead of the system's authorities
     proxy: http://user:password@host:port
-    transport: http2 (default), or aioapns (APNs), httpx (FCM); not for a webhook
+    transport: http2 (default), or aioapns (APNs), httpx (FCM, Web Push, and the default of HMS); not for a webhook
     max_connections: the most connections of a process, 1 to 1000
     quota_per_minute: sends a minute by all processes; 0 = no limit; FCM without `endpoint`: 600000 unless told
     ramp_up_seconds: how long it takes from nothing to all of the quota after a minute without sends, 60 unless told
@@ -52,6 +52,12 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     mutable_content: APNs: a default for payloads that the server builds; it builds none yet
     service_account: FCM: the service account's JSON file, as an object or as its text
     include_notification: FCM: false asks for data messages
+    private_key: Web Push: the VAPID private key, 32 bytes in base64url, or PEM (`tocsin key vapid` makes one)
+    public_key: Web Push: the VAPID public key, 65 bytes in base64url; must belong to the private key
+    subject: Web Push: whom a push service can write to, mailto:… or https://…
+    app_id: HMS: the app's id
+    app_secret: HMS: the app's secret
+    token_url: HMS: where access tokens come from, instead of Huawei's address
     url: webhook: the company's own API that is called, https or http (docs/webhook-provider.md)
     secret: webhook: what requests are signed with, 16 to 1024 characters
     batched: webhook: true puts several recipients into a request
@@ -84,6 +90,12 @@ class CredentialFields(msgspec.Struct, kw_only=True):
     mutable_content: bool | None = None
     service_account: dict[str, Any] | str | None = None
     include_notification: bool | None = None
+    private_key: str | None = None
+    public_key: str | None = None
+    subject: str | None = None
+    app_id: str | None = None
+    app_secret: str | None = None
+    token_url: str | None = None
     url: str | None = None
     secret: str | None = None
     batched: bool | None = None
@@ -132,9 +144,9 @@ def authorities(pem: str) -> list[x509.Certificate]:
 def way_of(fields: CredentialFields, transports: tuple[str, ...], quota_per_minute: int = 0) -> Way:
     """Check the fields that say how to reach the service.
 
-    `transports` are those the provider has, `quota_per_minute` is the limit of its own address.
+    `transports` are those the provider has, the first unless told; `quota_per_minute` is the limit of its own address.
     """
-    transport = fields.transport or "http2"
+    transport = fields.transport or transports[0]
     if transport not in transports:
         raise UnsupportedCredentialError("the transports are " + ", ".join(transports), "transport")
     if fields.max_connections is not None and not 1 <= fields.max_connections <= 1000:

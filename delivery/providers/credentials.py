@@ -1,35 +1,49 @@
 """The one entrance for credentials from the API, the settings and the emulators.
 
-What is checked here comes back out of the database through `ApnsSettings`, `FcmSettings`, `WebhookSettings` and
-their secrets.
+What is checked here comes back out of the database through `ApnsSettings`, `FcmSettings`, … and their secrets.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from delivery.providers import apns_credential, fcm_credential, webhook_credential
+from delivery.providers import (
+    apns_credential,
+    fcm_credential,
+    hms_credential,
+    webhook_credential,
+    webpush_credential,
+)
 from delivery.providers.credential_fields import CredentialError, CredentialFields, UnsupportedCredentialError
 from delivery.webhooks.hooks import WebhookError, credential_parts
 from storage.credentials import NewCredential
 
 _PROVIDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
-LATER = ("hms", "webpush")
-"""Providers that devices and payloads may have, and that no credential of this version serves."""
-_APNS_ALONE = (
-    "key",
-    "key_id",
-    "team_id",
-    "bundle_id",
-    "certificate",
-    "certificate_password",
-    "environment",
-    "content_available",
-    "mutable_content",
-)
-_FCM_ALONE = ("service_account", "include_notification")
-_WEBHOOK_ALONE = ("url", "secret", "batched", "batch_recipients", "timeout_seconds")
+_PARSERS: Mapping[str, Callable[[CredentialFields], tuple[msgspec.Struct, msgspec.Struct, str]]] = {
+    "apns": apns_credential.parse,
+    "fcm": fcm_credential.parse,
+    "webpush": webpush_credential.parse,
+    "hms": hms_credential.parse,
+    "webhook": webhook_credential.parse,
+}
+_OWN = {
+    "apns": (
+        "key",
+        "key_id",
+        "team_id",
+        "bundle_id",
+        "certificate",
+        "certificate_password",
+        "environment",
+        "content_available",
+        "mutable_content",
+    ),
+    "fcm": ("service_account", "include_notification"),
+    "webpush": ("private_key", "public_key", "subject"),
+    "hms": ("app_id", "app_secret", "token_url"),
+    "webhook": ("url", "secret", "batched", "batch_recipients", "timeout_seconds"),
+}
 _NOT_OF_WEBHOOKS = ("endpoint", "transport")
 
 
@@ -47,18 +61,13 @@ def checked(fields: CredentialFields) -> NewCredential:
     """Check fields; CredentialError, or UnsupportedCredentialError for what this version does not serve."""
     if not _PROVIDER_ID.fullmatch(fields.provider_id):
         raise CredentialError("1 to 100 letters, digits and . _ @ - are expected", "provider_id")
-    if fields.provider in LATER:
-        raise UnsupportedCredentialError(f"{fields.provider} is not available in this version", "provider")
-    if fields.provider == "apns":
-        _refuse(fields, _FCM_ALONE + _WEBHOOK_ALONE)
-        return _new(fields, *apns_credential.parse(fields))
-    if fields.provider == "fcm":
-        _refuse(fields, _APNS_ALONE + _WEBHOOK_ALONE)
-        return _new(fields, *fcm_credential.parse(fields))
+    parse = _PARSERS.get(fields.provider)
+    if parse is None:
+        raise CredentialError("apns, fcm, webpush, hms or webhook is expected", "provider")
+    _refuse(fields, [name for provider, own in _OWN.items() if provider != fields.provider for name in own])
     if fields.provider == "webhook":
-        _refuse(fields, _APNS_ALONE + _FCM_ALONE + _NOT_OF_WEBHOOKS)
-        return _new(fields, *webhook_credential.parse(fields))
-    raise CredentialError("apns, fcm or webhook is expected", "provider")
+        _refuse(fields, _NOT_OF_WEBHOOKS)
+    return _new(fields, *parse(fields))
 
 
 def _new(
@@ -78,10 +87,10 @@ def _new(
     )
 
 
-def _refuse(fields: CredentialFields, foreign: tuple[str, ...]) -> None:
+def _refuse(fields: CredentialFields, foreign: Iterable[str]) -> None:
     for name in foreign:
         if getattr(fields, name) is not None:
             raise CredentialError(f"not a field of {fields.provider}", name)
 
 
-__all__ = ["LATER", "CredentialError", "CredentialFields", "UnsupportedCredentialError", "checked", "parse_credential"]
+__all__ = ["CredentialError", "CredentialFields", "UnsupportedCredentialError", "checked", "parse_credential"]

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from delivery.providers import apns_payload, fcm_payload, webhook_message
+from delivery.providers import apns_payload, fcm_payload, hms_payload, webhook_message, webpush_payload
 from delivery.providers.contract import PayloadError
 
 
@@ -16,6 +16,10 @@ def check(provider: str, raw: bytes, target: str = "token") -> None:
         apns_payload.read(raw)
     elif provider == "fcm":
         fcm_payload.read(raw, target)
+    elif provider == "hms":
+        hms_payload.read(raw)
+    elif provider == "webpush":
+        webpush_payload.read(raw)
     elif provider == "webhook":
         webhook_message.read(raw)
     elif not raw.lstrip().startswith(b"{"):

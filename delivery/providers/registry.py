@@ -13,7 +13,9 @@ from delivery.providers.apns import ApnsProvider
 from delivery.providers.contract import Provider
 from delivery.providers.credential_fields import CredentialError, Way
 from delivery.providers.fcm import FcmProvider
+from delivery.providers.hms import HmsProvider
 from delivery.providers.webhook import WebhookProvider
+from delivery.providers.webpush import WebpushProvider
 from storage.credentials import StoredCredential
 
 DRAIN_SECONDS = 30.0
@@ -31,13 +33,17 @@ def build_provider(
 ) -> Provider:
     """The provider for a stored credential; CredentialError when what is stored cannot be used.
 
-    `allowed` are the private hosts that a webhook may be on.
+    `allowed` are the private hosts that a webhook or a push service of Web Push may be on.
     """
     try:
         if credential.provider == "apns":
             return ApnsProvider(credential) if options is None else ApnsProvider(credential, options=options)
         if credential.provider == "fcm":
             return FcmProvider(credential) if options is None else FcmProvider(credential, options=options)
+        if credential.provider == "webpush":
+            return WebpushProvider(credential, allowed, options=options)
+        if credential.provider == "hms":
+            return HmsProvider(credential) if options is None else HmsProvider(credential, options=options)
         if credential.provider == "webhook":
             return WebhookProvider(credential, allowed)
     except (ValueError, OSError) as error:  # TLS material that the system's OpenSSL does not take

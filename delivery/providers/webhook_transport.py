@@ -62,7 +62,7 @@ class WebhookTransport(LibraryTransport):
         self._resolvers = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolver")
         self._resolve = resolving(self._resolvers)
         self._client = httpx.AsyncClient(
-            transport=_way_out(way, proxy_user, allowed, connections, self._resolve),
+            transport=way_out(way, proxy_user, allowed, connections, self._resolve),
             timeout=httpx.Timeout(timeout_seconds, connect=min(_CONNECT_SECONDS, timeout_seconds / 2), pool=None),
             headers={"accept-encoding": "identity"},
             follow_redirects=False,
@@ -144,7 +144,8 @@ class ProxiedTransport(GuardedTransport):
         return await super().handle_async_request(request)
 
 
-def _way_out(way: Way, proxy_user: str, allowed: Allowed, connections: int, resolve: Resolve) -> GuardedTransport:
+def way_out(way: Way, proxy_user: str, allowed: Allowed, connections: int, resolve: Resolve) -> GuardedTransport:
+    """The transport of a client that leads to public and allowed addresses only, through the proxy if there is one."""
     if not way.proxy:
         return GuardedTransport(
             allowed,

@@ -27,6 +27,12 @@ class Queue(Protocol):
     is all or nothing and is refused for a batch whose lease went to somebody else.
     """
 
+    def noticed(self) -> None:
+        """Be told that there may be new work."""
+
+    async def run(self) -> None:
+        """Look after what the engine has besides the database, until cancelled; may end at once."""
+
     async def claim(self, room: Mapping[str, int], known: Sequence[str], *, only_urgent: bool = False) -> list[Claim]:
         """Claim due batches: `room` is credential → recipients; `known` are pushes whose request is at hand."""
 

@@ -21,17 +21,23 @@ class PostgresQueue:
     def __init__(self, queue: storage.Queue) -> None:
         self._queue = queue
 
+    def noticed(self) -> None:
+        """There may be new work: the next claim finds it."""
+
+    async def run(self) -> None:
+        """Nothing needs to be looked after: what the tables say is all there is."""
+
     async def claim(self, room: Mapping[str, int], known: Sequence[str], *, only_urgent: bool = False) -> list[Claim]:
         """Claim due batches: `room` is credential → recipients; `known` are pushes whose request is at hand."""
-        return [_claim(row) for row in await self._queue.claim(room, known, only_urgent=only_urgent)]
+        return [claim_of(row) for row in await self._queue.claim(room, known, only_urgent=only_urgent)]
 
     async def claim_probe(self, credentials: Sequence[str], known: Sequence[str]) -> list[Claim]:
         """Claim one batch behind a pause whose next probe is due."""
-        return [_claim(row) for row in await self._queue.claim_probe(credentials, known)]
+        return [claim_of(row) for row in await self._queue.claim_probe(credentials, known)]
 
     async def claim_ended(self) -> list[Claim]:
         """Claim batches that can only end: their credential is gone, or their time is over behind a pause."""
-        return [_claim(row) for row in await self._queue.claim_ended()]
+        return [claim_of(row) for row in await self._queue.claim_ended()]
 
     async def extend(self, batches: Sequence[int], pushes: Sequence[str]) -> list[str]:
         """Keep these leases; tell which of these pushes are cancelled or paused."""
@@ -39,11 +45,15 @@ class PostgresQueue:
 
     async def settle(self, results: Sequence[Results]) -> int:
         """Write what came of these batches; how many of them were no longer ours."""
+        return len(results) - len(await self.settle_all(results))
+
+    async def settle_all(self, results: Sequence[Results]) -> set[int]:
+        """Write what came of these batches; those that were still ours."""
         now = time.time()
         settlement = Settlement()
         for result in results:
             _add(settlement, result, now)
-        return len(results) - len(await self._queue.settle(settlement))
+        return await self._queue.settle(settlement)
 
     async def pause(self, credential: str, pause: Pause, reason: str, *, version: int | None, again: bool) -> None:
         """Stop a credential or a scope of it, if it still is the version that had the trouble."""
@@ -78,7 +88,8 @@ class PostgresQueue:
         return await self._queue.lift_idle_pauses()
 
 
-def _claim(row: ClaimedBatch) -> Claim:
+def claim_of(row: ClaimedBatch) -> Claim:
+    """Make a claim of a row."""
     batch = Batch(
         id=row.id,
         push_id=row.push_id,
@@ -123,7 +134,7 @@ def _add(settlement: Settlement, results: Results, now: float) -> None:
     for position, outcome in results.exceptions.items():
         verdict = verdicts.get(outcome)
         if verdict is None:
-            verdict = verdicts[outcome] = judge(outcome, batch, now)
+            verdict = verdicts[outcome] = judge(outcome, batch, now - batch.ahead_seconds)
         settlement.x_batches.append(batch.id)
         settlement.x_positions.append(position)
         settlement.x_outcomes.append(verdict.word)

@@ -18,13 +18,18 @@ _OPEN_APP = 3
 
 def member(neutral: Neutral, own: dict[str, Any], *, sent_at: float, options: Defaults) -> dict[str, Any]:
     """Build the member `hms` that `own` will be laid over: a notification message, or a data message without text."""
-    texts = {"title": neutral.title, "body": neutral.body, "image": neutral.image}
     named = {
-        "notification": {name: value for name, value in texts.items() if value} if neutral.has_text else None,
+        "notification": _texts(neutral) if neutral.has_text else None,
         "data": _data(neutral),
         "android": _android(neutral),
     }
     return {"message": {name: value for name, value in named.items() if value}}
+
+
+def _texts(neutral: Neutral) -> dict[str, Any]:
+    """Title and body are both required: where one is missing, the other stands in its place."""
+    title, body = neutral.title or neutral.body, neutral.body or neutral.title
+    return {"title": title, "body": body} | ({"image": neutral.image} if neutral.image else {})
 
 
 def _data(neutral: Neutral) -> str:

@@ -1,12 +1,13 @@
 """Compiles a payload with templates in its strings, once per push, and renders it for each recipient.
 
 Only strings that hold `{{` are ever decoded; everything around them is passed on byte for byte, and what is put into
-them is escaped, so that no value can change the JSON around it. Keys are never templates.
+them is escaped, so that no value can change the JSON around it. Keys are never templates. A string that is JSON text
+itself, as the data of an HMS message, is looked into: values are escaped for both.
 """
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -39,6 +40,13 @@ class RenderError(Exception):
         self.detail = detail
 
 
+class Hole(NamedTuple):
+    """A place for what an expression says; `inner` when it is in JSON text that is a string itself."""
+
+    expression: Expression
+    inner: bool
+
+
 class Template:
     """A compiled payload.
 
@@ -46,14 +54,16 @@ class Template:
     vars; `l10n_names` the names of l10n that it uses. When it is `static`, there is nothing to render.
     """
 
-    __slots__ = ("_holes", "_parts", "_variables", "l10n_names", "needs", "static")
+    __slots__ = ("_holes", "_inner", "_parts", "_variables", "l10n_names", "needs", "static")
 
-    def __init__(self, parts: list[bytes | Expression], static: bool) -> None:
+    def __init__(self, parts: list[bytes | Hole], static: bool) -> None:
         self.static = static
-        self._parts = [b"" if isinstance(part, Expression) else part for part in parts]
+        self._parts = [b"" if isinstance(part, Hole) else part for part in parts]
+        holes = [(place, part) for place, part in enumerate(parts) if isinstance(part, Hole)]
         self._holes: list[tuple[int, Read, tuple[Variable, ...]]] = [
-            (place, part.read, part.variables) for place, part in enumerate(parts) if isinstance(part, Expression)
+            (place, part.expression.read, part.expression.variables) for place, part in holes
         ]
+        self._inner = [place for place, part in holes if part.inner]
         used = {(one.needs, one.key): one for _, _, variables in self._holes for one in variables}
         self._variables = tuple(one.read for one in used.values())
         self.needs = frozenset(needs for needs, _ in used)
@@ -76,6 +86,8 @@ class Template:
             room -= len(piece)
             if room < 0:
                 raise RenderError("RenderedTooLarge", f"templates rendered to more than {MOST_RENDERED_BYTES:,} bytes")
+        for place in self._inner:
+            parts[place] = escaped(parts[place].decode())
         return b"".join(parts)
 
     def key(self, values: Values) -> tuple[str | None, ...]:
@@ -88,22 +100,8 @@ def compile_payload(payload: bytes, path: str = "notification") -> Template:
     _check(payload, path)
     if not _BRACES.search(payload):
         return Template([payload], static=True)
-    parts: list[bytes | Expression] = []
-    done = expressions = 0
-    for start, end, text, where in _templated(payload, path):
-        parts.append(payload[done : start + 1])
-        try:
-            for piece in pieces(text):
-                parts.append(_folded(piece))
-                expressions += isinstance(piece, Expression)
-                if expressions > MOST_EXPRESSIONS:
-                    raise TemplateError(f"more than {MOST_EXPRESSIONS} expressions in a payload")
-        except TemplateError as error:
-            error.path = where
-            raise
-        done = end - 1
-    parts.append(payload[done:])
-    return Template(_joined(parts), static=done == 0)
+    parts = list(_Compiler().parts(payload, path))
+    return Template(_joined(parts), static=len(parts) == 1)
 
 
 def escaped(text: str) -> bytes:
@@ -124,19 +122,60 @@ def _check(payload: bytes, path: str) -> None:
         raise TemplateError("nested too deeply", path) from None
 
 
-def _folded(piece: str | Expression) -> bytes | Expression:
-    """A piece as it will be joined; an expression of literals alone is rendered here."""
-    if isinstance(piece, str):
-        return escaped(piece)
-    return piece if piece.variables else escaped(piece.read(_NOBODY) or "")
+class _Compiler:
+    """Takes a payload apart; counts the expressions on the way."""
+
+    def __init__(self) -> None:
+        self._expressions = 0
+
+    def parts(self, payload: bytes, path: str, *, inner: bool = False) -> Iterator[bytes | Hole]:
+        """The parts of a payload, or of the JSON text in a string of it."""
+        done = 0
+        for start, end, text, where in _templated(payload, path):
+            yield payload[done : start + 1]
+            yield from self._of_string(text, where, inner=inner)
+            done = end - 1
+        yield payload[done:]
+
+    def _of_string(self, text: str, where: str, *, inner: bool) -> Iterator[bytes | Hole]:
+        if not inner and _is_json(text):
+            for part in self.parts(text.encode(), where, inner=True):
+                yield part if isinstance(part, Hole) else escaped(part.decode())
+            return
+        try:
+            yield from self._pieces(text, inner=inner)
+        except TemplateError as error:
+            error.path = where
+            raise
+
+    def _pieces(self, text: str, *, inner: bool) -> Iterator[bytes | Hole]:
+        """The pieces as they will be joined; an expression of literals alone is rendered here."""
+        for piece in pieces(text):
+            if isinstance(piece, str):
+                yield escaped(piece)
+                continue
+            self._expressions += 1
+            if self._expressions > MOST_EXPRESSIONS:
+                raise TemplateError(f"more than {MOST_EXPRESSIONS} expressions in a payload")
+            yield Hole(piece, inner) if piece.variables else escaped(piece.read(_NOBODY) or "")
 
 
-def _joined(parts: list[bytes | Expression]) -> list[bytes | Expression]:
+def _is_json(text: str) -> bool:
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        _decode_raw(text.encode())
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
+def _joined(parts: list[bytes | Hole]) -> list[bytes | Hole]:
     """The same with neighbouring bytes in one piece."""
-    joined: list[bytes | Expression] = []
+    joined: list[bytes | Hole] = []
     plain: list[bytes] = []
     for part in parts:
-        if isinstance(part, Expression):
+        if isinstance(part, Hole):
             joined += [b"".join(plain), part]
             plain = []
         else:

@@ -46,6 +46,7 @@ async def served(
     wait_seconds: float = 10.0,
     fail_fast: bool = False,
     addresses: Addresses | None = None,
+    demo: bool = False,
 ) -> AsyncIterator[Served]:
     """Build the application over this database."""
     facts = ServerFacts(version="0.0.0", name="tests", started_at=time.time())
@@ -58,7 +59,8 @@ async def served(
         vault = Vault(b"a secret key of the tests, 32 b.")
         async with KeyRing(database, vault=vault) as keys, Gate(database, max_queue) as gate:
             resources = Resources(database, vault, hints, facts, gate)
-            app = create_app(resources, keys, checks_of(database), limits=limits, table=table, addresses=addresses)
+            checks = checks_of(database)
+            app = create_app(resources, keys, checks, limits=limits, table=table, addresses=addresses, demo=demo)
             yield Served(app, database, key, limited)
 
 

@@ -1,6 +1,7 @@
 """The engine as a whole: pushes accepted into a real database, sent to the emulators over HTTP/2 and TLS, settled."""
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -221,3 +222,19 @@ async def test_a_push_that_expires_while_it_waits_is_counted_whole(world: World,
     async with world.worker():
         assert ledger(await world.reached(uid, "done")) == {"planned": 50, "expired": 50}
     assert apns.counters().requests == 0
+
+
+async def test_a_batch_that_cannot_be_sent_by_a_defect_ends_alone(world: World, apns: ApnsEmulator) -> None:
+    """A token that no registration lets through stands for any defect: the multiplexer refuses such a path."""
+    bad = await world.device("not a token", topic="bad")
+    await world.registered(5, "test")
+    async with world.worker():
+        first = await world.send(recipient={"channels": ["bad"]}, notification={"apns": APNS})
+        while not await world.database.values(b"select 1 from outcomes", {}):
+            pass
+        status = await world.reached(
+            await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS}), "done"
+        )
+    assert ledger(status) == {"planned": 5, "accepted": 5}
+    told = await world.call("push_explain", uid=first, device_id=bad)
+    assert "InternalError" in json.dumps(told)

@@ -7,6 +7,8 @@ import pytest
 
 from emulators.apns import ApnsEmulator
 from emulators.fcm import FcmEmulator
+from emulators.hms import HmsEmulator
+from emulators.webpush import WebpushEmulator
 from tests.emulators.wire import WireClient, connected
 
 
@@ -24,6 +26,18 @@ async def apns(keys_folder: Path) -> AsyncIterator[ApnsEmulator]:
 @pytest.fixture
 async def fcm(keys_folder: Path) -> AsyncIterator[FcmEmulator]:
     async with FcmEmulator(data_dir=keys_folder) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def webpush(keys_folder: Path) -> AsyncIterator[WebpushEmulator]:
+    async with WebpushEmulator(data_dir=keys_folder) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def hms(keys_folder: Path) -> AsyncIterator[HmsEmulator]:
+    async with HmsEmulator(data_dir=keys_folder) as emulator:
         yield emulator
 
 

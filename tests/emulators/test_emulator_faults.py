@@ -21,7 +21,7 @@ def plan(*rules: dict[str, Any]) -> FaultPlan:
 
 
 def hits(made: FaultPlan, tokens: list[str], path: str = "/3/device/x", is_push: bool = True) -> list[bool]:
-    return [made.pick(token, path, is_push).status is not None for token in tokens]
+    return [made.pick([token], path, is_push).status is not None for token in tokens]
 
 
 def test_a_token_prefix_chooses_the_requests() -> None:
@@ -48,7 +48,7 @@ def test_a_rate_hits_that_share_and_repeats() -> None:
 
 def test_the_first_rule_that_hits_decides() -> None:
     made = plan({"match": {"count": 1}, "action": {"status": 503}}, {"action": {"status": 500}})
-    assert [made.pick("a", "/", True).status for _ in range(2)] == [503, 500]
+    assert [made.pick(["a"], "/", True).status for _ in range(2)] == [503, 500]
 
 
 def test_what_is_no_push_is_hit_by_its_path_only() -> None:

@@ -47,13 +47,22 @@ def content(path: str) -> str:
     return Path(path).read_text()
 
 
-def test_help_names_both_kinds(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("kind", "secret"), [("webpush", "key_path"), ("hms", "app_secret_path")])
+async def test_secrets_are_in_files_where_there_is_a_folder(kind: str, secret: str, tmp_path: Path) -> None:
+    process, described = await start(kind, f"--data-dir={tmp_path}")
+    process.terminate()
+    assert await process.wait() == 0
+    assert described["kind"] == kind
+    assert content(described[secret]) not in ("", str(described))
+    assert not {"private_key", "app_secret", "ca_pem"}.intersection(described)
+
+
+def test_help_names_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert "apns" in out
-    assert "fcm" in out
+    assert all(kind in out for kind in ("apns", "fcm", "webpush", "hms"))
 
 
 def test_a_bad_faults_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

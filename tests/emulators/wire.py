@@ -18,6 +18,7 @@ from hyperframe.frame import Frame, GoAwayFrame
 from emulators.apns import ApnsEmulator, SigningKey
 from emulators.emulator import Emulator
 from emulators.fcm import FcmEmulator
+from emulators.hms import HmsEmulator
 
 TOKEN = "ab" * 32
 PATIENCE_SECONDS = 10
@@ -218,5 +219,5 @@ def authorization_for(emulator: Emulator) -> str:
     """What this emulator accepts in the authorization header."""
     if isinstance(emulator, ApnsEmulator):
         return provider_token(emulator.signing_key())
-    assert isinstance(emulator, FcmEmulator)
+    assert isinstance(emulator, FcmEmulator | HmsEmulator)
     return f"Bearer {emulator.access_token()}"

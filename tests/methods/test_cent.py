@@ -42,11 +42,12 @@ async def awaiting(url: str, key: str) -> AsyncIterator[Cent]:
 
 @pytest.fixture
 async def server(database_url: str) -> AsyncIterator[Served]:
-    """The application over a database that has credentials for FCM and APNs."""
+    """The application over a database that has credentials for FCM, APNs and HMS."""
     async with served(database_url) as running:
         await running.database.execute(
             b"insert into credentials (provider_id, provider, is_default, source, settings, secrets)"
-            b" values ('apns', 'apns', true, 'api', '{}', ''), ('fcm', 'fcm', true, 'api', '{}', '')",
+            b" values ('apns', 'apns', true, 'api', '{}', ''), ('fcm', 'fcm', true, 'api', '{}', ''),"
+            b" ('hms', 'hms', true, 'api', '{}', '')",
             {},
         )
         yield running
@@ -170,6 +171,7 @@ def push(**recipient: Any) -> dict[str, Any]:
     notification = dto.PushNotification(
         fcm=dto.FcmPushNotification(message={"notification": {"title": "hi"}}),
         apns=dto.ApnsPushNotification(headers={"apns-priority": "10"}, payload={"aps": {"alert": "hi"}}),
+        hms=dto.HmsPushNotification(message={"data": '{"hi":1}', "android": {"urgency": "NORMAL"}}),
         expire_at=int(time.time()) + 3600,
     )
     return {"recipient": dto.PushRecipient(**recipient), "notification": notification}
@@ -201,9 +203,19 @@ async def test_send_push_notification_takes_every_recipient_of_the_client(cent: 
         {"fcm_topic": "news"},
         {"fcm_condition": "'a' in topics && 'b' in topics"},
         {"apns_tokens": ["ab", "cd"]},
+        {"hms_tokens": ["h1", "h2"]},
+        {"hms_topic": "news"},
+        {"hms_condition": "'a' in topics && 'b' in topics"},
     ]
     uids = [(await send(cent, **push(**recipient))).uid for recipient in recipients]
     assert len(set(uids)) == len(recipients)
+
+
+async def test_send_push_notification_reaches_devices_and_tokens_of_hms(cent: Cent, server: Served) -> None:
+    await register(cent, "AKZ", user="u", provider="hms", platform="android")
+    await send(cent, **push(filter=dto.DeviceFilter(users=["u"])))
+    await send(cent, **push(hms_tokens=["BKZ", "CKZ"]))
+    assert sorted(await queued(server.database)) == [("hms", "AKZ"), ("hms", "BKZ\nCKZ")]
 
 
 async def test_send_push_notification_with_a_known_uid_sends_nothing_twice(cent: Cent, server: Served) -> None:

@@ -269,8 +269,11 @@ async def test_null_limits_are_absent(send: Send, database: Database) -> None:
     assert json.dumps(rows) == "[[[]]]"
 
 
-async def test_providers_of_later_versions_are_not_available_alone(send: Send) -> None:
-    for name in ("hms", "webpush"):
+async def test_a_push_for_one_provider_alone_needs_a_credential_of_it(send: Send) -> None:
+    for name, member in {"hms": {"message": {"data": "x"}}, "webpush": {"payload": {}}}.items():
         with pytest.raises(NotAvailableError) as caught:
-            await send(recipient=ANN, notification={name: {"payload": {}}}, use_templating=True)
-        assert caught.value.path == f"notification.{name}"
+            await send(recipient=ANN, notification={name: member}, use_templating=True)
+        assert (caught.value.path, caught.value.detail) == (
+            "notification",
+            f"no credential for {name}; see provider_put",
+        )

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
+from delivery.guard import Allowed
 from delivery.providers.credentials import parse_credential
 from emulators.apns import ApnsEmulator
 from emulators.fcm import FcmEmulator
+from emulators.hms import HmsEmulator
+from emulators.webpush import WebpushEmulator
 from methods import providers
 from methods.context import Context
 from methods.errors import BadRequestError, ConflictError, NotAvailableError, NotFoundError
@@ -19,7 +23,15 @@ from storage import credentials
 from storage.database import Database
 from storage.vault import Vault
 from tests.delivery.providers.sending import apns_params, fault, fcm_params
-from tests.delivery.providers.test_provider_credentials import APNS, BY_CERTIFICATE, FCM
+from tests.delivery.providers.test_provider_credentials import (
+    APNS,
+    BY_CERTIFICATE,
+    FCM,
+    HMS,
+    PRIVATE_KEY,
+    PUBLIC_KEY,
+    WEBPUSH,
+)
 
 TABLE = table_of((providers,))
 Call = Callable[..., Awaitable[Any]]
@@ -28,12 +40,15 @@ Call = Callable[..., Awaitable[Any]]
 @pytest.fixture
 def ask(context: Callable[..., Context]) -> Call:
     """Calls a method of this room by name."""
+    return caller(context)
 
+
+def caller(context: Callable[..., Context], allowed: Allowed = Allowed()) -> Call:  # noqa: B008 - it is frozen
     async def call(name: str, **params: Any) -> Any:
         body = json.dumps(params).encode()
         method = TABLE[name]
-        result = await method.handler(context(body), decode(method, body))
-        return json.loads(msgspec.json.encode(result))
+        ctx = replace(context(body), private_hosts=allowed)
+        return json.loads(msgspec.json.encode(await method.handler(ctx, decode(method, body))))
 
     return call
 
@@ -152,9 +167,21 @@ async def test_a_credential_that_cannot_be_used_is_a_bad_request(ask: Call) -> N
     assert await ask("provider_list") == {"items": []}
 
 
-async def test_a_provider_that_is_still_to_come_is_not_available(ask: Call) -> None:
+async def test_a_transport_that_a_provider_has_not_is_not_available(ask: Call) -> None:
     with pytest.raises(NotAvailableError):
-        await ask("provider_put", provider_id="x", provider="webpush")
+        await ask("provider_put", **WEBPUSH | {"transport": "aioapns"})
+
+
+async def test_web_push_and_hms_are_listed_without_their_secrets(ask: Call, database: Database) -> None:
+    web = await ask("provider_put", **WEBPUSH)
+    huawei = await ask("provider_put", **HMS, token_url="https://oauth.example.com/token")
+    assert (web["public_key"], web["subject"]) == (PUBLIC_KEY, "mailto:ops@example.com")
+    assert (huawei["app_id"], huawei["token_url"]) == ("104856781", "https://oauth.example.com/token")
+    shown = json.dumps(await ask("provider_list"))
+    stored = await database.values(b"select secrets::text || settings::text from credentials", {})
+    for secret in (PRIVATE_KEY, HMS["app_secret"]):
+        assert secret not in shown + str(stored)
+        assert secret.encode().hex() not in str(stored)
 
 
 async def test_a_name_belongs_to_one_provider(ask: Call) -> None:
@@ -233,6 +260,42 @@ async def test_a_check_tries_a_credential_against_its_service(ask: Call) -> None
             checked = await ask("provider_check", provider_id=name)
             assert checked["verdict"] == "ok"
             assert [step["step"] for step in checked["steps"]] == ["authorization", "connect", "request"]
+
+
+async def test_a_check_tries_web_push_and_hms(context: Callable[..., Context]) -> None:
+    ask = caller(context, Allowed.parse("localhost"))
+    async with WebpushEmulator() as web, HmsEmulator() as huawei:
+        pair = web.vapid_pair()
+        keys = {"private_key": pair.private_key, "public_key": pair.public_key, "subject": pair.subject}
+        await ask("provider_put", **WEBPUSH | keys, endpoint=web.url, tls_ca=web.authority.ca_pem)
+        app = {"app_id": huawei.app_id, "app_secret": huawei.app_secret(), "token_url": huawei.token_url}
+        await ask("provider_put", **HMS | app, endpoint=huawei.url, tls_ca=huawei.authority.ca_pem)
+        found = [await ask("provider_check", provider_id=name) for name in ("web", "huawei")]
+    assert [checked["verdict"] for checked in found] == ["ok", "ok"]
+    steps = [[step["step"] for step in checked["steps"]] for checked in found]
+    assert steps == [["authorization", "connect"], ["authorization", "connect", "request"]]
+
+
+async def test_a_check_of_web_push_reaches_private_hosts_only_where_that_is_allowed(ask: Call) -> None:
+    async with WebpushEmulator() as web:
+        await ask("provider_put", **WEBPUSH, endpoint=web.url, tls_ca=web.authority.ca_pem)
+        checked = await ask("provider_check", provider_id="web")
+    assert (checked["verdict"], checked["steps"][-1]["step"]) == ("failed", "connect")
+
+
+async def test_a_check_of_web_push_signs_where_there_is_no_service_to_ask(ask: Call) -> None:
+    await ask("provider_put", **WEBPUSH)
+    checked = await ask("provider_check", provider_id="web")
+    assert (checked["verdict"], [step["step"] for step in checked["steps"]]) == ("ok", ["authorization"])
+
+
+async def test_a_check_of_hms_with_a_wrong_secret_fails_to_authorize(ask: Call) -> None:
+    async with HmsEmulator() as huawei:
+        app = {"app_id": huawei.app_id, "token_url": huawei.token_url, "endpoint": huawei.url}
+        await ask("provider_put", **HMS | app, tls_ca=huawei.authority.ca_pem)
+        checked = await ask("provider_check", provider_id="huawei")
+    assert (checked["verdict"], checked["steps"][-1]["step"]) == ("failed", "authorization")
+    assert checked["steps"][-1]["detail"].startswith("refused: ")
 
 
 async def test_a_check_says_which_step_failed(ask: Call) -> None:

@@ -132,7 +132,6 @@ async def test_raw_recipients_are_queued_as_they_are(
         ({"recipient": {"filter": {"all": False}}}, BadRequestError, "recipient.filter"),
         ({"recipient": {"apns_tokens": ["xyz"]}}, BadRequestError, "recipient.apns_tokens[0]"),
         ({"recipient": {"fcm_tokens": ["a b\n"]}}, BadRequestError, "recipient.fcm_tokens[0]"),
-        ({"recipient": {"hms_tokens": ["a"]}}, NotAvailableError, "recipient.hms_tokens"),
         ({"recipient": {"condition": "'a' in"}}, BadRequestError, "recipient.condition"),
         ({"recipient": {"users": ["a"], "provider_id": "x"}}, BadRequestError, "recipient.provider_id"),
         ({"recipient": {"apns_tokens": ["aa"], "provider_id": "x"}}, NotFoundError, "recipient.provider_id"),
@@ -140,8 +139,14 @@ async def test_raw_recipients_are_queued_as_they_are(
         ({"recipient": {"fcm_tokens": ["aa"]}}, BadRequestError, "notification.fcm"),
         ({"notification": {}}, BadRequestError, "notification"),
         ({"notification": {"apns": None}}, BadRequestError, "notification"),
-        ({"notification": {"hms": {"message": {}}}}, NotAvailableError, "notification.hms"),
-        ({"notification": {"webpush": {}, "hms": {}}}, NotAvailableError, "notification.hms"),
+        ({"notification": {"hms": {"message": {"data": "x"}}}}, NotAvailableError, "notification"),
+        ({"notification": {"webpush": {"payload": 1}}}, NotAvailableError, "notification"),
+        ({"notification": {"webpush": {"payload": "x" * 3994}}}, BadRequestError, "notification.webpush.payload"),
+        (
+            {"notification": {"webpush": {"headers": {"Urgency": "now"}}}},
+            BadRequestError,
+            "notification.webpush.headers.Urgency",
+        ),
         ({"notification": {"webhook": {"payload": {}}}}, NotAvailableError, "notification"),
         ({"notification": {"webhook": {}}}, BadRequestError, "notification.webhook"),
         ({"notification": {"subtitle": "hi"}}, BadRequestError, "notification.subtitle"),
@@ -243,11 +248,12 @@ async def test_the_status_shows_pending_recipients_by_provider(call: Call, datab
     assert {name: ledger["pending"] for name, ledger in status["providers"].items()} == {"apns": 1, "fcm": 1}
 
 
-async def test_without_a_credential_only_providers_that_can_have_one_are_named(call: Call, database: Database) -> None:
+async def test_without_a_credential_the_providers_of_the_push_are_named(call: Call, database: Database) -> None:
     await database.execute(b"delete from credentials", {})
+    notification = {"apns": APNS, "webpush": {"payload": {}}}
     with pytest.raises(NotAvailableError) as caught:
-        await call("send_push_notification", recipient={"users": ["ann"]}, notification={"apns": APNS, "hms": {}})
-    assert caught.value.detail == "no credential for apns; see provider_put"
+        await call("send_push_notification", recipient={"users": ["ann"]}, notification=notification)
+    assert caught.value.detail == "no credential for apns, webpush; see provider_put"
 
 
 async def test_a_push_to_nobody_is_done_at_once(call: Call) -> None:

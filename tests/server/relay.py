@@ -10,7 +10,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 class Relay:
     """Passes bytes between a port on loopback and a database; `url` leads through it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, address: str = "127.0.0.1") -> None:
+        self._address = address
         self._database = conninfo_to_dict(url)
         self._url = url
         self._server: asyncio.Server | None = None
@@ -23,11 +24,11 @@ class Relay:
 
     @property
     def url(self) -> str:
-        return make_conninfo(self._url, host="127.0.0.1", port=self._port)
+        return make_conninfo(self._url, host=self._address, port=self._port)
 
     async def restore(self) -> None:
         """Take connections, on the same port as before."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._connect, self._address, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
@@ -72,9 +73,9 @@ class Relay:
 
 
 @asynccontextmanager
-async def relayed(url: str) -> AsyncIterator[Relay]:
-    """A relay to this database."""
-    relay = Relay(url)
+async def relayed(url: str, address: str = "127.0.0.1") -> AsyncIterator[Relay]:
+    """A relay to this database, at an address on loopback."""
+    relay = Relay(url, address)
     await relay.restore()
     try:
         yield relay

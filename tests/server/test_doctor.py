@@ -36,6 +36,7 @@ def test_doctor_finds_a_good_server_good(tocsin: Tocsin, database_url: str) -> N
         "data directory": "ok",
         "secret key": "ok",
         "port": "ok",
+        "queue": "ok",
         "database": "ok",
         "clock": "ok",
         "schema": "ok",

@@ -31,13 +31,13 @@ def test_a_host_that_is_not_ours_is_told() -> None:
 
 
 def test_emulators_take_free_ports_when_asked_to() -> None:
-    assert len(set(emulator_ports(0, 8000))) == 4
+    assert len(set(emulator_ports(0, 8000))) == 8
 
 
 def test_emulators_take_other_ports_when_those_after_the_api_are_taken(taken: int) -> None:
     ports = emulator_ports(None, taken - 1)
     assert taken not in ports
-    assert len(set(ports)) == 4
+    assert len(set(ports)) == 8
 
 
 def test_emulators_do_not_take_other_ports_than_those_asked_for(taken: int) -> None:

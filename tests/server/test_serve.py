@@ -52,7 +52,7 @@ async def first() -> AsyncIterator[Beside]:
 async def test_an_empty_machine_gets_a_database_a_key_and_emulated_providers(first: Beside) -> None:
     server, _ = first
     answer = (await _info(server, server.key)).json()["result"]
-    assert sorted(answer["emulators"]) == ["apns", "fcm"]
+    assert sorted(answer["emulators"]) == ["apns", "fcm", "hms", "webpush"]
     assert "EMULATED PROVIDERS" in server.greeting
 
 

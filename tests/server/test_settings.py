@@ -7,6 +7,7 @@ import pytest
 from server import settings
 from server.settings import DECLARED, Settings, SettingsError
 from server.settings_reference import table, with_table
+from server.variables import unknown
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -67,13 +68,26 @@ def test_a_refused_secret_is_not_repeated() -> None:
 
 
 def test_an_unknown_variable_is_named_with_its_nearest_relative() -> None:
-    assert settings.unknown({"TOCSIN_WORKER": "2", "PATH": "/bin"}) == [
+    assert unknown({"TOCSIN_WORKER": "2", "PATH": "/bin"}) == [
         "TOCSIN_WORKER is not a setting; did you mean TOCSIN_WORKERS?"
     ]
 
 
 def test_known_variables_and_their_file_forms_are_not_warned_of() -> None:
-    assert settings.unknown({"TOCSIN_PORT": "1", "TOCSIN_API_KEY_FILE": "f", "TOCSIN_CREDENTIALS_FILE": "f"}) == []
+    assert unknown({"TOCSIN_PORT": "1", "TOCSIN_API_KEY_FILE": "f", "TOCSIN_CREDENTIALS_FILE": "f"}) == []
+
+
+def test_variables_of_credentials_are_known_and_slips_in_them_are_not() -> None:
+    given = ("TOCSIN_APNS_KEY_FILE", "TOCSIN_WEBPUSH_SUBJECT", "TOCSIN_HMS_APP_SECRET_FILE", "TOCSIN_WEBHOOK_BATCHED")
+    assert unknown(dict.fromkeys((*given, "TOCSIN_WEBPUSH_ORIGINS", "TOCSIN_FCM_QUOTA_PER_MINUTE"), "x")) == []
+    assert unknown({"TOCSIN_WEBPUSH_PRIVAT_KEY": "x"}) == [
+        "TOCSIN_WEBPUSH_PRIVAT_KEY is not a setting; did you mean TOCSIN_WEBPUSH_PRIVATE_KEY?"
+    ]
+
+
+def test_an_origin_that_is_none_is_told() -> None:
+    with pytest.raises(SettingsError, match=r"TOCSIN_WEBPUSH_ORIGINS: http://push.local is no origin"):
+        settings.read({"TOCSIN_WEBPUSH_ORIGINS": "push.example.com, http://push.local"})
 
 
 def test_the_representation_shows_no_secret() -> None:

@@ -167,6 +167,30 @@ async def test_the_guard_sees_the_address_and_may_refuse_it(peer: Peer) -> None:
     assert peer.waiting == 0
 
 
+async def test_a_refused_address_is_reported_at_once_and_not_tried_again(peer: Peer) -> None:
+    origin = Origin("localhost", peer.port, guard=refuse_loopback)
+    async with Pool(origin, pool_options(connect_attempts=3, backoff_base=60.0)) as pool:
+        pool.submit(group := Recorder())
+        await group.reported()
+        assert group.failure().reason.startswith("connect failed: ")
+        assert pool.stats.failed_connects == 1
+
+
+async def test_behind_a_proxy_a_resolver_is_asked_and_may_refuse() -> None:
+    asked: list[str] = []
+
+    async def resolver(host: str, port: int) -> list[str]:
+        asked.append(host)
+        if host == "unknown.example":
+            raise OSError
+        raise AddressRefused("not public")
+
+    proxy = Proxy("127.0.0.1", 1)
+    assert "not public" in await fail_one(Origin("a.example", 443, proxy=proxy, resolver=resolver))
+    assert "not public" not in await fail_one(Origin("unknown.example", 443, proxy=proxy, resolver=resolver))
+    assert asked == ["a.example", "unknown.example"]
+
+
 async def test_one_refused_address_refuses_the_host(peer: Peer) -> None:
     async def resolver(host: str, port: int) -> list[str]:
         return ["192.0.2.1", "127.0.0.1"]

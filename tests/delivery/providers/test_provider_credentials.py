@@ -20,9 +20,15 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from delivery.providers.apns_credential import ApnsSettings
-from delivery.providers.credentials import CredentialError, UnsupportedCredentialError, parse_credential
+from delivery.providers.credentials import (
+    CredentialError,
+    CredentialFields,
+    UnsupportedCredentialError,
+    parse_credential,
+)
 from delivery.providers.declared import declared_credentials
 from delivery.providers.fcm_credential import FcmSettings
+from delivery.providers.webpush_vapid import generate_pair
 
 
 def pem_of(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
@@ -63,6 +69,26 @@ ACCOUNT: dict[str, Any] = {
     "token_uri": "https://oauth2.googleapis.com/token",
 }
 FCM: dict[str, Any] = {"provider_id": "project", "provider": "fcm", "service_account": ACCOUNT}
+PUBLIC_KEY, PRIVATE_KEY = generate_pair()
+WEBPUSH: dict[str, Any] = {
+    "provider_id": "web",
+    "provider": "webpush",
+    "private_key": PRIVATE_KEY,
+    "subject": "mailto:ops@example.com",
+}
+HMS: dict[str, Any] = {
+    "provider_id": "huawei",
+    "provider": "hms",
+    "app_id": "104856781",
+    "app_secret": "0123456789abcdef0123456789abcdef",
+}
+WEBHOOK: dict[str, Any] = {
+    "provider_id": "company",
+    "provider": "webhook",
+    "url": "https://example.com/push",
+    "secret": "a secret of sixteen",
+}
+ALL = {"apns": APNS, "fcm": FCM, "webpush": WEBPUSH, "hms": HMS, "webhook": WEBHOOK}
 
 
 def test_a_signing_key_is_sealed_off_from_what_may_be_shown() -> None:
@@ -177,10 +203,28 @@ def test_a_proxys_password_is_a_secret() -> None:
     assert msgspec.json.decode(new.secrets)["proxy_user"] == "me:p@ss"
 
 
-@pytest.mark.parametrize("provider", ["hms", "webpush"])
-def test_a_provider_that_is_still_to_come_is_not_available(provider: str) -> None:
-    with pytest.raises(UnsupportedCredentialError):
-        parse_credential({"provider_id": "x", "provider": provider})
+@pytest.mark.parametrize("provider", ALL)
+def test_what_belongs_to_another_provider_is_refused(provider: str) -> None:
+    own = {"provider_id", "provider", *ALL[provider]}
+    foreign = {name: value for params in ALL.values() for name, value in params.items() if name not in own}
+    assert parse_credential(ALL[provider]).provider == provider
+    for name, value in foreign.items():
+        with pytest.raises(CredentialError) as caught:
+            parse_credential(ALL[provider] | {name: value})
+        assert (caught.value.path, caught.value.detail) == (name, f"not a field of {provider}")
+
+
+def test_an_unknown_provider_is_told_which_there_are() -> None:
+    with pytest.raises(CredentialError) as caught:
+        parse_credential({"provider_id": "x", "provider": "sms"})
+    assert (caught.value.path, caught.value.detail) == ("provider", "apns, fcm, webpush, hms or webhook is expected")
+
+
+def test_no_secret_is_in_a_representation() -> None:
+    for params in ALL.values():
+        fields = msgspec.convert(params, CredentialFields)
+        shown = repr(fields) + repr(parse_credential(params))
+        assert not [value for value in params.values() if str(value) in shown and len(str(value)) > 20]
 
 
 def test_a_transport_that_is_not_there_is_not_available() -> None:
@@ -217,6 +261,31 @@ def test_variables_and_the_files_they_name_declare_credentials(folder: Path) -> 
     assert found[0].secrets == found[2].secrets
 
 
+def test_variables_declare_web_push_hms_and_a_webhook(tmp_path: Path) -> None:
+    (tmp_path / "vapid").write_text(f"{PRIVATE_KEY}\n")
+    (tmp_path / "secret").write_text(HMS["app_secret"] + "\n")
+    (tmp_path / "hook").write_text(WEBHOOK["secret"] + "\n")
+    environ = {
+        "TOCSIN_WEBPUSH_PRIVATE_KEY_FILE": str(tmp_path / "vapid"),
+        "TOCSIN_WEBPUSH_PUBLIC_KEY": PUBLIC_KEY,
+        "TOCSIN_WEBPUSH_SUBJECT": "mailto:ops@example.com",
+        "TOCSIN_WEBPUSH_ORIGINS": "push.example.com",
+        "TOCSIN_HMS_APP_ID": "104856781",
+        "TOCSIN_HMS_APP_SECRET_FILE": str(tmp_path / "secret"),
+        "TOCSIN_HMS_QUOTA_PER_MINUTE": "6000",
+        "TOCSIN_WEBHOOK_URL": "https://example.com/push",
+        "TOCSIN_WEBHOOK_SECRET_FILE": str(tmp_path / "hook"),
+        "TOCSIN_WEBHOOK_BATCHED": "yes",
+        "TOCSIN_WEBHOOK_BATCH_RECIPIENTS": "50",
+        "TOCSIN_WEBHOOK_PROVIDER_ID": "company",
+    }
+    assert declared_credentials(environ) == [
+        parse_credential(WEBPUSH | {"provider_id": "webpush"}),
+        parse_credential(HMS | {"provider_id": "hms", "quota_per_minute": 6000}),
+        parse_credential(WEBHOOK | {"batched": True, "batch_recipients": 50}),
+    ]
+
+
 def test_a_p12_file_declares_a_credential(folder: Path) -> None:
     environ = {"TOCSIN_APNS_CERTIFICATE_FILE": str(folder / "push.p12"), "TOCSIN_APNS_CERTIFICATE_PASSWORD": "pw"}
     assert declared_credentials(environ)[0].provider == "apns"
@@ -230,6 +299,12 @@ def test_a_p12_file_declares_a_credential(folder: Path) -> None:
         ({"TOCSIN_APNS_KEY_FILE": "/nowhere"}, "TOCSIN_APNS_KEY_FILE"),
         ({"TOCSIN_CREDENTIALS_FILE": "/nowhere"}, "TOCSIN_CREDENTIALS_FILE"),
         ({"TOCSIN_APNS_KEY": P8, "TOCSIN_APNS_MUTABLE_CONTENT": "maybe"}, "TOCSIN_APNS_MUTABLE_CONTENT"),
+        ({"TOCSIN_WEBPUSH_PRIVATE_KEY": PRIVATE_KEY}, "TOCSIN_WEBPUSH_SUBJECT"),
+        ({"TOCSIN_WEBPUSH_PUBLIC_KEY": PUBLIC_KEY}, "TOCSIN_WEBPUSH_PRIVATE_KEY"),
+        ({"TOCSIN_HMS_APP_SECRET": "s"}, "TOCSIN_HMS_APP_ID"),
+        ({"TOCSIN_HMS_APP_ID": "1"}, "TOCSIN_HMS_APP_SECRET"),
+        ({"TOCSIN_WEBHOOK_SECRET": "a secret of sixteen"}, "TOCSIN_WEBHOOK_URL"),
+        ({"TOCSIN_WEBHOOK_URL": "https://example.com"}, "TOCSIN_WEBHOOK_SECRET"),
     ],
 )
 def test_the_variable_at_fault_is_named(environ: dict[str, str], path: str) -> None:

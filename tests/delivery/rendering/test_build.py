@@ -132,5 +132,5 @@ def test_null_takes_away_what_the_fields_say() -> None:
 
 
 def test_web_push_headers_meet_in_any_case() -> None:
-    made = built("webpush", {"headers": {"ttl": "9", "TOPIC": None, "X-Other": "1"}}, title="a", collapse_key="k")
-    assert made["headers"] == {"TTL": "9", "X-Other": "1"}
+    made = built("webpush", {"headers": {"ttl": "9", "TOPIC": None, "urgency": "low"}}, title="a", collapse_key="k")
+    assert made["headers"] == {"TTL": "9", "Urgency": "low"}

@@ -77,7 +77,8 @@ def test_a_collapse_key_that_fits_is_not_changed() -> None:
 
 
 def test_a_collapse_key_with_template_text_is_left_for_its_rendering() -> None:
-    assert built("webpush", title="a", collapse_key="c {{ device.id }}")["headers"]["Topic"] == "c {{ device.id }}"
+    made = build("webpush", Neutral(title="a", collapse_key="c {{ device.id }}"), None, sent_at=SENT_AT)
+    assert msgspec.json.decode(made or b"")["headers"]["Topic"] == "c {{ device.id }}"
 
 
 @pytest.mark.parametrize(

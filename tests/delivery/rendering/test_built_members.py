@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from delivery.providers.payloads import check
 from delivery.rendering.neutral import Sound
 from tests.delivery.rendering.building import DATA_MESSAGES, built, message
 
@@ -59,6 +61,25 @@ def test_hms_says_what_a_tap_does() -> None:
     assert tap() == {"type": 3}
     assert tap(url="https://example.com/") == {"type": 2, "url": "https://example.com/"}
     assert tap(url="myapp:open") == {"type": 3}
+
+
+@pytest.mark.parametrize("fields", [{"title": "a"}, {"body": "a"}, {"title": "a", "body": "a"}])
+def test_hms_gets_a_title_and_a_body_whatever_was_given(fields: dict[str, Any]) -> None:
+    assert message("hms", **fields)["notification"] == {"title": "a", "body": "a"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"title": "a"},
+        {"body": "b", "url": "https://example.com/", "ttl": 10**9, "priority": "high"},
+        {"title": "a", "image": "https://example.com/a.png", "sound": "ding.wav", "collapse_key": "k", "badge": 3},
+        {"data": {"a": "b"}, "priority": "high", "ttl": 0},
+        {"background": True},
+    ],
+)
+def test_what_is_built_for_hms_is_what_hms_takes(fields: dict[str, Any]) -> None:
+    check("hms", msgspec.json.encode(built("hms", **fields)))
 
 
 def test_an_hms_data_message_has_data_as_text_and_may_be_urgent() -> None:

@@ -82,6 +82,26 @@ def test_whatever_the_values_are_the_json_around_them_stays_as_it_is(
 
 
 @settings(deadline=None)
+@given(st.text().filter(lambda text: "{{" not in text), SAID.filter(bool))
+def test_whatever_the_values_are_json_text_inside_a_string_stays_json(around: str, text: str) -> None:
+    inner = {"a": around, "b": ["{{ device.id }} and {{ device.user | default('x') }}"]}
+    rendered = compile_payload(json.dumps({"data": json.dumps(inner)}).encode()).render(Values(text, ""))
+    clean = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    assert json.loads(json.loads(rendered)["data"]) == {"a": around, "b": [f"{clean} and x"]}
+
+
+def test_a_template_in_json_text_is_named_by_its_place() -> None:
+    error = refusal(json.dumps({"data": json.dumps({"a": ["", "{{ nobody.knows }}"]})}).encode(), "notification.hms")
+    assert error.path == "notification.hms.data.a[1]"
+
+
+def test_text_that_only_looks_like_json_is_text() -> None:
+    values = Values('"')
+    assert said("{ {{ device.id }} }", values) == '{ " }'
+    assert said('{{ device.id }} ["a"]', values) == '" ["a"]'
+
+
+@settings(deadline=None)
 @given(PAYLOADS, st.binary(max_size=4), st.integers(0, 400))
 def test_a_damaged_payload_is_refused_or_still_renders_to_json(payload: Any, damage: bytes, place: int) -> None:
     source = json.dumps(payload).encode()
