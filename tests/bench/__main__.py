@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, and their figures beside the targets of design.md section 6.
 
-    python -m tests.bench                     everything, some fifteen minutes
+    python -m tests.bench                     everything, some twenty-five minutes
     python -m tests.bench --quick             the same with small numbers, for a look at the machinery
     python -m tests.bench --only latency api  some of them
 
@@ -23,16 +23,21 @@ from tests.bench.report import Figure, Report, figures_table
 from tests.bench.sinks import PACKAGES, program
 
 _MILLION = 1_000_000
+_WEBPUSH = 300_000
 _LIMIT_SECONDS = 1800
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A run of a program: its name for `--only`, the module, its arguments in full and for `--quick`."""
+    """A run of a program: its name for `--only`, the module, its arguments in full and for `--quick`.
+
+    One without a `database` takes neither `--directory` nor `--limit-seconds`.
+    """
 
     name: str
     module: str
     full: Sequence[str]
     quick: Sequence[str]
+    database: bool = True
 
 
 def _devices(full: int, *more: str, quick: int = 20_000) -> tuple[list[str], list[str]]:
@@ -54,6 +59,19 @@ STEPS = (
     ),
     Step("api", "api", ["--devices", str(_MILLION)], ["--devices", "20000", "--calls", "500", "--half-seconds", "1"]),
     Step("scaling", "scaling", *_devices(_MILLION)),
+    Step("webpush", "webpush", [], ["--pushes", "2000"], database=False),
+    Step("webpush", "broadcast", *_devices(_WEBPUSH, "--provider", "webpush", quick=5_000)),
+    Step("webpush", "broadcast", *_devices(_WEBPUSH, "--provider", "webpush", "--faults", quick=5_000)),
+    Step("webpush", "scaling", *_devices(_WEBPUSH, "--provider", "webpush", "--senders", "1", "2", quick=5_000)),
+    Step("hms", "broadcast", *_devices(_MILLION, "--provider", "hms")),
+    Step("hms", "broadcast", *_devices(_MILLION, "--provider", "hms", "--transport", "http2", "--no-baselines")),
+    Step("hms", "broadcast", *_devices(_MILLION, "--provider", "hms", "--faults", quick=100_000)),
+    Step(
+        "queues",
+        "queues",
+        [],
+        ["--devices", "5000", "--singles", "500", "--rounds", "1", "--warm-up", "100", "--busy-seconds", "2"],
+    ),
 )
 _MULTIPLEXER: tuple[list[str], list[str]] = ([], ["--requests", "20000", "--rounds", "1"])
 
@@ -81,14 +99,17 @@ def main() -> int:
 
 def _run(step: Step, directory: str, *, quick: bool, failed: list[str]) -> list[Figure]:
     """Run a program; its figures."""
-    words = [*(step.quick if quick else step.full), "--directory", directory, "--limit-seconds", str(_LIMIT_SECONDS)]
+    words = [*(step.quick if quick else step.full)]
+    shown = " ".join([f"tests.bench.{step.module}", *words])
+    if step.database:
+        words += ["--directory", directory, "--limit-seconds", str(_LIMIT_SECONDS)]
     report = Path(directory) / f"report-{time.time_ns()}.json"
     command = [sys.executable, "-m", f"tests.bench.{step.module}", *words, "--json", str(report)]
-    print(f"\n$ python -m tests.bench.{step.module} {' '.join(words[:-4])}", flush=True)
+    print(f"\n$ python -m {shown}", flush=True)
     Path(directory).mkdir(parents=True, exist_ok=True)
     code = subprocess.run(command, check=False).returncode
     if code:
-        failed.append(f"{step.module} {' '.join(words[:-4])}")
+        failed.append(shown)
     if not report.exists():
         return []
     found = msgspec.json.decode(report.read_bytes(), type=Report).figures

@@ -1,4 +1,4 @@
-"""What our figures are compared with: h2load, aioapns and httpx against the same sink.
+"""What our figures are compared with: h2load, aioapns, httpx and pywebpush against the same sink; encryption alone.
 
 Run as a program it is one of the Python clients in a process of its own (the benchmarks start it so).
 """
@@ -11,22 +11,34 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
 import httpx
 import msgspec
 import uvloop
 from aioapns import APNs, NotificationRequest
 from aioapns.connection import APNsTLSClientProtocol
+from py_vapid import Vapid
+from pywebpush import webpush_async
 
-from tests.bench.payloads import APNS_BODY, FCM_MESSAGE
+from delivery.providers.webpush_encryption import decode_keys, encrypt
+from tests.bench.nginx import BUNDLE_ID, HMS_PATH, signing_key
+from tests.bench.payloads import APNS_BODY, FCM_MESSAGE, HMS_MESSAGE, TTL_SECONDS, WEBPUSH_PAYLOAD
 from tests.bench.processes import metered
-from tests.bench.seeding import Seed
-from tests.bench.sinks import BUNDLE_ID, Sink, program, signing_key
+from tests.bench.seeding import KEYS, PATH, Seed
+from tests.bench.sinks import Sink, program
 
 FCM_PATH = "/v1/projects/tocsin-emulator/messages:send"
+LIBRARIES: Mapping[str, Sequence[str]] = {
+    "apns": ("aioapns",),
+    "fcm": ("httpx",),
+    "webpush": ("pywebpush", "encryption"),
+    "hms": ("httpx-hms",),
+}
+"""The Python clients of each provider; `encryption` sends nothing, `httpx-hms` sends the bodies that we make."""
 _URIS = 1000
 
 
@@ -57,7 +69,7 @@ class Baseline(msgspec.Struct):
 
     def faults(self) -> list[str]:
         """What it got no good answer to."""
-        return [] if self.good == self.count else [f"{self.name}: {self.count - self.good} answers were not 200"]
+        return [] if self.good == self.count else [f"{self.name}: {self.count - self.good} answers were not good"]
 
 
 def fcm_body(number: int) -> bytes:
@@ -66,18 +78,23 @@ def fcm_body(number: int) -> bytes:
     return b'{"message":{"token":"' + token + b'",' + FCM_MESSAGE[1:] + b"}"
 
 
+def hms_body(recipients: int) -> bytes:
+    """A request body for so many devices, as the server makes it."""
+    seed = Seed(recipients, "hms")
+    tokens = ",".join(f'"{seed.token(number)}"' for number in range(recipients))
+    return b'{"message":{' + HMS_MESSAGE[1:-1] + b',"token":[' + tokens.encode() + b"]}}"
+
+
+def webpush_body() -> bytes:
+    """An encrypted message."""
+    return encrypt(WEBPUSH_PAYLOAD, *decode_keys(KEYS["p256dh"].encode(), KEYS["auth"].encode()))
+
+
 async def h2load(sink: Sink, folder: Path, shape: str, count: int, connections: int, streams: int) -> Baseline:
     """h2load with the same connections, streams, fields and size of body; dead tokens are left out."""
-    numbers = [number for number in range(_URIS * 2) if number % 200 not in (7, 8)][:_URIS]
-    fields = ["authorization: bearer " + "x" * 200]
-    if shape == "apns":
-        paths = [f"/3/device/{Seed(_URIS * 2).token(number)}" for number in numbers]
-        fields += [f"apns-topic: {BUNDLE_ID}", "apns-push-type: alert", f"apns-id: {uuid4()}"]
-    else:
-        paths = [FCM_PATH]
-        fields += ["content-type: application/json"]
+    paths, fields, body = _requests(shape)
     (folder / "uris").write_text("".join(f"{sink.url}{path}\n" for path in paths))
-    (folder / "data").write_bytes(APNS_BODY if shape == "apns" else fcm_body(9))
+    (folder / "data").write_bytes(body)
     command = [program("h2load"), "-n", str(count), "-c", str(connections), "-m", str(streams), "-t", "1"]
     command += ["-i", str(folder / "uris"), "-d", str(folder / "data")]
     for field in fields:
@@ -91,9 +108,27 @@ async def h2load(sink: Sink, folder: Path, shape: str, count: int, connections: 
     return Baseline(f"h2load, {shape}", count, count / rate, cpu, meter.usage()["sink"].cpu_seconds, good)
 
 
-async def library(sink: Sink, name: str, count: int) -> Baseline:
-    """A Python client (aioapns, httpx) in a process of its own; `count` may be small, its rate does not grow."""
+def _requests(shape: str) -> tuple[list[str], list[str], bytes]:
+    """Paths, header fields and a body for h2load."""
+    numbers = [number for number in range(_URIS * 2) if number % 200 not in (7, 8)][:_URIS]
+    fields = ["authorization: bearer " + "x" * 200]
+    seed = Seed(_URIS * 2, shape)
+    if shape == "apns":
+        fields += [f"apns-topic: {BUNDLE_ID}", "apns-push-type: alert", f"apns-id: {uuid4()}"]
+        return [f"/3/device/{seed.token(number)}" for number in numbers], fields, APNS_BODY
+    if shape == "webpush":
+        fields = ["authorization: vapid " + "x" * 300, f"ttl: {TTL_SECONDS}", "content-encoding: aes128gcm"]
+        return [PATH + seed.token(number) for number in numbers], fields, webpush_body()
+    return [FCM_PATH], [*fields, "content-type: application/json"], fcm_body(9)
+
+
+async def library(sink: Sink, name: str, count: int, recipients: int = 1) -> Baseline:
+    """One of LIBRARIES in a process of its own; `count` may be small, its rate does not grow.
+
+    `recipients` is how many each request of HMS has.
+    """
     command = [sys.executable, "-m", "tests.bench.baselines", name, sink.url, str(sink.ca_file), str(count)]
+    command += ["--recipients", str(recipients)]
     async with metered({"sink": sink.pids}) as meter:
         _, out = await asyncio.to_thread(_run, command)
     said = json.loads(out)
@@ -108,7 +143,7 @@ def _run(command: list[str]) -> tuple[float, str]:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, out
 
 
-async def _aioapns(url: str, context: ssl.SSLContext, count: int) -> int:
+async def _aioapns(url: str, context: ssl.SSLContext, count: int, recipients: int) -> int:
     class Protocol(APNsTLSClientProtocol):
         APNS_SERVER = "127.0.0.1"
         APNS_PORT = int(url.rpartition(":")[2])
@@ -126,7 +161,7 @@ async def _aioapns(url: str, context: ssl.SSLContext, count: int) -> int:
     return await _spread(push, count, 100)
 
 
-async def _httpx(url: str, context: ssl.SSLContext, count: int) -> int:
+async def _httpx(url: str, context: ssl.SSLContext, count: int, recipients: int) -> int:
     headers = {"authorization": "Bearer " + "y" * 200, "content-type": "application/json"}
     async with httpx.AsyncClient(verify=context, http2=True, headers=headers, timeout=30) as client:
 
@@ -135,6 +170,54 @@ async def _httpx(url: str, context: ssl.SSLContext, count: int) -> int:
             return answer.status_code == 200 and "name" in answer.json()
 
         return await _spread(push, count, 50)
+
+
+async def _httpx_hms(url: str, context: ssl.SSLContext, count: int, recipients: int) -> int:
+    """Four at a time, over HTTP/1.1, as our credential with its four connections."""
+    headers = {"authorization": "Bearer " + "y" * 200, "content-type": "application/json"}
+    whole, rest = divmod(count, recipients)
+    bodies = iter([*[(recipients, hms_body(recipients))] * whole, *([(rest, hms_body(rest))] if rest else [])])
+    good = 0
+
+    async def worker(client: httpx.AsyncClient) -> None:
+        nonlocal good
+        for named, body in bodies:
+            answer = await client.post(url + HMS_PATH, content=body)
+            good += named * (answer.status_code == 200 and answer.json()["code"] == "80000000")
+
+    async with (
+        httpx.AsyncClient(verify=context, headers=headers, timeout=30) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(4):
+            group.create_task(worker(client))
+    return good
+
+
+async def _pywebpush(url: str, context: ssl.SSLContext, count: int, recipients: int) -> int:
+    """Its own sending, with connections kept and the key read once; it speaks HTTP/1.1 and signs each request."""
+    vapid, seed = Vapid(), Seed(count * 2, "webpush")
+    vapid.generate_keys()
+    keys: dict[str, str | bytes] = {**KEYS}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+
+        async def push(number: int) -> bool:
+            answer = await webpush_async(
+                {"endpoint": f"{url}{PATH}{seed.token(number)}", "keys": keys},
+                WEBPUSH_PAYLOAD.decode(),
+                vapid_private_key=vapid,
+                vapid_claims={"sub": "mailto:bench@example.com"},
+                ttl=TTL_SECONDS,
+                aiohttp_session=session,
+            )
+            return isinstance(answer, aiohttp.ClientResponse) and answer.status == 201
+
+        return await _spread(push, count, 50)
+
+
+async def _encryption(url: str, context: ssl.SSLContext, count: int, recipients: int) -> int:
+    """Nothing but our encryption."""
+    return sum(len(webpush_body()) > len(WEBPUSH_PAYLOAD) for _ in range(count))
 
 
 async def _spread(push: Callable[[int], Awaitable[bool]], count: int, at_once: int) -> int:
@@ -155,18 +238,27 @@ async def _spread(push: Callable[[int], Awaitable[bool]], count: int, at_once: i
 
 async def _client(args: argparse.Namespace) -> None:
     context = ssl.create_default_context(cafile=args.ca_file)
-    context.set_alpn_protocols(["h2"])
-    send = {"aioapns": _aioapns, "httpx": _httpx}[args.client]
+    if args.client in ("aioapns", "httpx"):
+        context.set_alpn_protocols(["h2"])
     started, cpu = time.perf_counter(), time.process_time()
-    good = await send(args.url, context, args.count)
+    good = await _CLIENTS[args.client](args.url, context, args.count, args.recipients)
     seconds = time.perf_counter() - started
     print(json.dumps({"good": good, "seconds": seconds, "cpu": time.process_time() - cpu}))
 
 
+_CLIENTS: Mapping[str, Callable[[str, ssl.SSLContext, int, int], Awaitable[int]]] = {
+    "aioapns": _aioapns,
+    "httpx": _httpx,
+    "httpx-hms": _httpx_hms,
+    "pywebpush": _pywebpush,
+    "encryption": _encryption,
+}
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("client", choices=["aioapns", "httpx"])
+    parser.add_argument("client", choices=_CLIENTS)
     parser.add_argument("url")
     parser.add_argument("ca_file")
     parser.add_argument("count", type=int)
+    parser.add_argument("--recipients", type=int, default=1, help="of one request of HMS")
     uvloop.run(_client(parser.parse_args()))

@@ -12,9 +12,9 @@ import msgspec
 
 from storage.database import Database
 from tests.bench.installation import Postgres, Server, server_on
-from tests.bench.payloads import CONTENTS, NOTIFICATION
+from tests.bench.payloads import CONTENTS, NOTIFICATION, NOTIFICATIONS
 from tests.bench.processes import Usage, metered, peak_resident_bytes
-from tests.bench.seeding import TOPIC, Seed
+from tests.bench.seeding import DEAD, TOPIC, Seed
 from tests.bench.sinks import Sink, sink_of
 
 _POLL_SECONDS = 0.05
@@ -24,17 +24,23 @@ from pushes where uid = %(uid)s
 """
 _STATE = b"select state from pushes where uid = %(uid)s"
 _DEAD = b"select count(*) from devices where state = 'dead'"
+_PRIVATE_HOSTS = "127.0.0.1 localhost"
+_STATUSES = {"apns": (200, 410), "fcm": (200, 404), "webpush": (201, 410), "hms": (200, 200)}
+"""What a sink answers to what it takes, and about a dead token."""
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """How a broadcast is sent: sender processes, connections of a credential, streams of each, way, faults."""
+    """How a broadcast is sent: sender processes, connections of a credential, streams of each, way, faults.
+
+    `transport` is the provider's own choice when it is ''.
+    """
 
     senders: int = 1
     connections: int = 4
     streams: int = 100
     tls: bool = True
     faults: bool = False
-    transport: str = "http2"
+    transport: str = ""
     sink: str = "nginx"
     log_level: str = "error"
 
@@ -88,11 +94,12 @@ async def stage(database: Postgres, seed: Seed, shape: Shape, **settings: Any) -
         url = await stack.enter_async_context(database.seeded(seed))
         made = sink_of(shape.sink, folder, streams=shape.streams, tls=shape.tls, faults=shape.faults)
         sink = await stack.enter_async_context(made)
-        server = await stack.enter_async_context(server_on(url, log_level=shape.log_level, **settings))
+        chosen = {"log_level": shape.log_level, "private_hosts_allowed": _PRIVATE_HOSTS} | settings
+        server = await stack.enter_async_context(server_on(url, **chosen))
         providers = sorted({*seed.counts(), *(["apns"] if seed.apart else [])})
         way = {"max_connections": shape.connections, "default": True}
         fields = sink.credentials(providers, **way)
-        if shape.transport != "http2":
+        if shape.transport:
             fields = [each | {"transport": shape.transport} for each in fields]
         await server.put_credentials(fields)
         pids = await stack.enter_async_context(server.senders(shape.senders))
@@ -105,7 +112,7 @@ async def broadcast(at: Stage, content: str = "payloads") -> Outcome:
     mark = at.sink.mark()
     roots = {"sender": at.sender_pids, "database": [at.database_pid], "sink": at.sink.pids}
     async with metered(roots) as meter:
-        says = {"notification": NOTIFICATION} | CONTENTS[content]
+        says = {"notification": NOTIFICATIONS.get(at.seed.provider, NOTIFICATION)} | CONTENTS[content]
         await at.server.call("send_push_notification", uid=uid, recipient={"channels": [TOPIC]}, **says)
         await finished(at.server.database, uid)
         meter.stop()
@@ -135,28 +142,27 @@ async def check(at: Stage, uid: str, mark: int) -> tuple[list[str], int]:
     if buried != dead:
         faults.append(f"{buried} devices are marked dead; {dead} have dead tokens")
     arrivals = await at.sink.arrivals(mark, at.seed.count)
-    found, requests = await asyncio.to_thread(_compare, at.seed, arrivals, at.sink.faults)
-    return faults + found, requests
+    faults += await asyncio.to_thread(_compare, at.seed, arrivals, at.sink.faults)
+    return faults, at.sink.requests(mark)
 
 
-def _compare(seed: Seed, arrivals: Iterator[tuple[int, bytes, float]], faulty: bool) -> tuple[list[str], int]:
+def _compare(seed: Seed, arrivals: Iterator[tuple[int, bytes, float]], faulty: bool) -> list[str]:
     """Each device must have had one final answer, and the right one."""
     final = bytearray(seed.count)
-    strange = requests = 0
+    strange = 0
     for status, token, _ in arrivals:
-        requests += 1
         if status == 503 and faulty:
             continue
         number = _number(token)
         if seed.count <= number < seed.count + seed.apart:
             continue  # a single push beside the broadcast
-        if number >= seed.count or seed.token(number).encode() != token or status != _status(token, faulty):
+        if number >= seed.count or seed.token(number).encode() != token or status != _status(seed, number, faulty):
             strange += 1
         else:
             final[number] = min(final[number] + 1, 255)
     lost = final.count(0)
     doubled = seed.count - lost - final.count(1)
-    faults = [
+    return [
         f"{count} {what}"
         for count, what in (
             (lost, "devices never got it"),
@@ -165,7 +171,6 @@ def _compare(seed: Seed, arrivals: Iterator[tuple[int, bytes, float]], faulty: b
         )
         if count
     ]
-    return faults, requests
 
 
 def _number(token: bytes) -> int:
@@ -175,7 +180,6 @@ def _number(token: bytes) -> int:
         return 1 << 40
 
 
-def _status(token: bytes, faulty: bool) -> int:
-    if not faulty or not token.startswith(b"dead"):
-        return 200
-    return 404 if b":" in token else 410
+def _status(seed: Seed, number: int, faulty: bool) -> int:
+    taken, dead = _STATUSES[seed.provider_of(number)]
+    return dead if faulty and seed.token(number).startswith(DEAD) else taken

@@ -48,7 +48,7 @@ async def measure(args: argparse.Namespace) -> Report:
 def _arguments() -> argparse.Namespace:
     made = parser(__doc__, 0)
     made.add_argument("--sizes", type=int, nargs="+", default=[10_000, 1_000_000], help="devices of each push")
-    made.add_argument("--provider", choices=["apns", "fcm", "mixed"], default="apns")
+    made.add_argument("--provider", choices=["apns", "fcm", "webpush", "hms", "mixed"], default="apns")
     return made.parse_args()
 
 

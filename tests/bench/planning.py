@@ -23,11 +23,11 @@ from delivery.queues.postgres import PostgresQueue
 from storage import queue
 from storage.ids import new_id
 from tests.bench.installation import Postgres, Server, postgres, server_on
+from tests.bench.nginx import BUNDLE_ID, signing_key
 from tests.bench.payloads import NOTIFICATION
 from tests.bench.processes import metered
 from tests.bench.report import Figure, Report, main, parser
 from tests.bench.seeding import TOPIC, Seed
-from tests.bench.sinks import BUNDLE_ID, signing_key
 
 AUDIENCES: dict[str, dict[str, Any]] = {
     "topic": {"channels": [TOPIC]},

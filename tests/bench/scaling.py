@@ -44,7 +44,7 @@ def _arguments() -> argparse.Namespace:
     made = parser(__doc__, 1_000_000)
     made.add_argument("--senders", type=int, nargs="+", default=[1, 2, 3, 4], help="sender processes of each run")
     made.add_argument("--connections", type=int, default=4, help="most connections of a credential in a process")
-    made.add_argument("--provider", choices=["apns", "fcm", "mixed"], default="apns")
+    made.add_argument("--provider", choices=["apns", "fcm", "webpush", "hms", "mixed"], default="apns")
     return made.parse_args()
 
 

@@ -12,7 +12,10 @@ from pathlib import Path
 
 from tests.bench.report import table
 
+_OTHERS = ("(delivery/providers/webpush", "(delivery/providers/hms")
 STEPS: Sequence[tuple[str, Sequence[str]]] = (
+    ("encryption", ("(delivery/providers/webpush_encryption.py",)),
+    ("httpx: requests and answers", ("(httpx/", "(httpcore/", "(h11/", "(anyio/")),
     ("claim: statement, rows to batches", ("Sender._claim (", "PostgresQueue.claim (", "Queue.claim (")),
     ("settle: outcomes to columns, statement", ("Settler.", "PostgresQueue.settle (", "Queue.settle (")),
     ("plan: statements only", ("Planner.",)),
@@ -22,7 +25,7 @@ STEPS: Sequence[tuple[str, Sequence[str]]] = (
     ("answers: frames to results", ("Receiver.", "Connection._after_feed (")),
     (
         "render: paths, bodies, ids",
-        ("message_ids (", "FcmMessage.", "Spliced.", "ApnsAttempt.", "ApnsProvider.submit ("),
+        ("message_ids (", "FcmMessage.", "Spliced.", "ApnsAttempt.", "ApnsProvider.submit (", *_OTHERS),
     ),
     ("requests: frames", ("Sender._write", "Sender.send (", "Streams.", "Connection.fill (", "Fleet._pump (")),
     ("start of a batch", ("Sender._start (", "Sender._submit (")),
