@@ -12,17 +12,20 @@ from tests.chaos.calls import call_of, params_of
 from tests.chaos.history import Changed, Held, History, Played, Sent
 from tests.chaos.population import SANDBOX, Change
 from tests.chaos.pushing import Push
-from tests.chaos.script import Kill, Script
+from tests.chaos.script import REDIS, SWITCH, Kill, Script
 from tests.chaos.storms import WRONG, Storm
+from tests.chaos.subscribing import service_of, subscribe
 from tests.chaos.world import API_KEY, World
 
 _PATIENCE_SECONDS = 120.0
 _CALL_SECONDS = 5.0
+_ORDER_SECONDS = 30.0  # of the emulators: they answer when they come to it
 _AGAIN_SECONDS = 0.2
+_DEAD_WORDS = {"webpush": "gone", "hms": "illegal"}
 _LATER = {100, 111}  # the API's own words for "come again"
 _DISTANCE: list[dict[str, Any]] = [{"action": {"delay_ms": 60}}]  # as over a network: so there is more in flight
 _ANSWERED_SECONDS = 0.2  # until what was delayed is answered
-_PUSHERS, _CHANGERS, _REGISTERERS, _KILLERS = 8, 4, 8, 5
+_PUSHERS, _CHANGERS, _REGISTERERS, _KILLERS = 8, 4, 8, 6
 
 
 class _Timed(Protocol):
@@ -40,6 +43,7 @@ class Actor:
         self._script = script
         self._world = world
         self._started = 0.0
+        self._subscriptions: dict[str, str] = {}
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
         self._http = httpx.AsyncClient(
             base_url=world.api_url,
@@ -48,12 +52,13 @@ class Actor:
             limits=limits,
             trust_env=False,
         )
-        self._control = httpx.AsyncClient(timeout=_CALL_SECONDS, trust_env=False)
+        self._control = httpx.AsyncClient(timeout=_ORDER_SECONDS, trust_env=False)
 
     async def populate(self) -> None:
         """Register the devices that are there from the start."""
         for service in self._world.side.control:
             await self._calm(service)
+        self._subscriptions = await subscribe(self._script, self._world.side)
         await self._share(self._script.first, self._change, _REGISTERERS, by=lambda change: change.device)
 
     async def play(self) -> None:
@@ -144,14 +149,16 @@ class Actor:
             return
         if change.verb == "revive":
             await self._tell_token(device.provider, change.token, "ok", time.time())
-        done.answered_at = await self._must(*call_of(change, device))
+        done.answered_at = await self._must(*call_of(change, device, self._subscriptions))
 
     async def _tell_token(self, provider: str, token: str, state: str, since: float) -> None:
-        """Tell the push service at which the token is at home what has become of it; FCM never says since when."""
-        line: dict[str, Any] = {"state": state}
+        """Tell the push service at which the token is at home what has become of it; only APNs says since when."""
+        line: dict[str, Any] = {"state": _DEAD_WORDS.get(provider, state) if state == "unregistered" else state}
         if provider == "apns":
             line["timestamp_ms"] = int(since * 1000)  # by the true time, whatever its clock says just now
         service = "apns-sandbox" if token.startswith(SANDBOX) else provider
+        if provider == "webpush":
+            service = service_of(token, self._world.side.origins)
         await self._order(service, "/tokens", {token: line})
 
     async def _push(self, push: Push) -> Sent:
@@ -161,7 +168,7 @@ class Actor:
         sent.expire_at = now + push.expire_in if push.expire_in is not None else None
         if push.window is not None:
             sent.window_opens_at = now + (push.send_in or 0) + push.window.opens_in
-        answer, sent.calls = await self.call("send_push_notification", params_of(sent))
+        answer, sent.calls = await self.call("send_push_notification", params_of(sent, self._subscriptions))
         sent.answered_at = time.time()
         sent.refused = answer.get("error", {}).get("message", "")
         return sent
@@ -172,7 +179,7 @@ class Actor:
             group.create_task(self._hold(sent))
             group.create_task(self._cancel(sent))
         if sent.push.again:
-            answer, _ = await self.call("send_push_notification", params_of(sent))
+            answer, _ = await self.call("send_push_notification", params_of(sent, self._subscriptions))
             sent.told_twice = msgspec.json.encode(answer).decode()
 
     async def _hold(self, sent: Sent) -> None:
@@ -224,6 +231,8 @@ class Actor:
 
 def _weapon(kill: Kill) -> str:
     """What is killed waits for nothing but the same: the database's kills follow each other, a freeze is beside."""
-    if kill.kind == "sender":
+    if kill.kind in ("sender", SWITCH):
         return f"sender {kill.number}"
+    if kill.kind in REDIS:
+        return "redis"
     return {"postgres": "database", "stall": "database", "cut": "database"}.get(kill.kind, kill.kind)

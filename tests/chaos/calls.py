@@ -1,16 +1,20 @@
 """The calls of a run: how a change of a device and a push are said to the API."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from tests.chaos.history import Sent
 from tests.chaos.population import Change, Device
 
 _HOUR = 3600
+_PLATFORMS = {"apns": "ios", "fcm": "android", "webpush": "web", "hms": "android"}
 
 
-def call_of(change: Change, device: Device) -> tuple[str, dict[str, Any]]:
-    """The method and its parameters for a change of a device."""
+def call_of(change: Change, device: Device, subscriptions: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The method and its parameters for a change of a device; `subscriptions` are those of Web Push by endpoint."""
     if change.verb == "remove":
         return "device_remove", {"ids": [device.id]}
     if change.verb == "leave":
@@ -18,8 +22,8 @@ def call_of(change: Change, device: Device) -> tuple[str, dict[str, Any]]:
     whole: dict[str, Any] = {
         "id": device.id,
         "provider": device.provider,
-        "platform": "ios" if device.provider == "apns" else "android",
-        "token": change.token,
+        "platform": _PLATFORMS[device.provider],
+        "token": subscriptions.get(change.token, change.token),
         "user": device.user,
         "topics": device.topics,
         "timezone": device.timezone,
@@ -27,17 +31,17 @@ def call_of(change: Change, device: Device) -> tuple[str, dict[str, Any]]:
     return "device_register", whole
 
 
-def params_of(sent: Sent) -> dict[str, Any]:
+def params_of(sent: Sent, subscriptions: Mapping[str, str]) -> dict[str, Any]:
     """The parameters of send_push_notification; the same at each call of one push."""
     push = sent.push
     recipients: dict[str, dict[str, Any]] = {
         "devices": {"device_ids": push.recipients},
         "users": {"users": push.recipients},
         "topic": {"channels": push.recipients},
-        "filter": {"filter": {"topics": push.recipients, "platforms": ["ios", "android"]}},
+        "filter": {"filter": {"topics": push.recipients, "platforms": ["ios", "android", "web"]}},
         "all": {"filter": {"all": True}},
         "condition": {"condition": _condition(push.recipients)},
-        "raw": {f"{push.provider}_tokens": push.recipients},
+        "raw": {f"{push.provider}_tokens": [subscriptions.get(each, each) for each in push.recipients]},
     }
     params: dict[str, Any] = {
         "uid": push.uid,
@@ -65,9 +69,13 @@ def _notification(sent: Sent) -> dict[str, Any]:
     """What it says: its uid, and in a template whom it is for."""
     push = sent.push
     own = {"chaos": push.uid} | ({"who": "{{ device.id }}"} if push.templated else {})
+    if push.neutral:
+        return {"title": "x", "body": "y", "data": own}
     payloads: dict[str, Any] = {
         "apns": {"headers": {"apns-push-type": "alert"}, "payload": {"aps": {"alert": "x"}, **own}},
         "fcm": {"message": {"data": own}},
+        "webpush": {"headers": {"Urgency": "high"}, "payload": own},
+        "hms": {"message": {"data": msgspec.json.encode(own).decode()}},
     }
     return {push.provider: payloads[push.provider]} if push.provider else payloads
 

@@ -1,6 +1,6 @@
 """One push to one device, accepted once, as a run leaves it: what the tests of the judge spoil in one way each."""
 
-from tests.chaos.history import Changed, History, Sent
+from tests.chaos.history import Changed, History, Played, Sent
 from tests.chaos.judgement import judge_run
 from tests.chaos.kept import Life
 from tests.chaos.population import Device
@@ -20,7 +20,7 @@ class Case:
         self.world = world
         self.device = device = Device("d1", "apns", "ann", ["news"], ["aa" * 32])
         push = Push(0.0, "p1", "devices", ["d1"], "", False, None, None, None)
-        self.script = Script(1.0, {"d1": device}, [], [], [push], [], [])
+        self.script = Script(1.0, "postgres", {"d1": device}, [], [], [push], [], [])
         self.sent = Sent(push, started_at=100.0, answered_at=100.1)
         self.history = History(changes={"d1": [Changed("register", 1.0, 2.0, "aa" * 32)]}, pushes={"p1": self.sent})
         self.push = PushRecord(
@@ -81,6 +81,13 @@ class Case:
         self.history.changes["d1"][0].token = token
         self.record.devices["d1"].token = self.record.arrivals[0].token = token
 
+    def at(self, provider: str, token: str) -> None:
+        """It is a device of another provider."""
+        self.rename(token)
+        self.device.provider = self.attempt.provider = provider
+        for arrival in self.record.arrivals:
+            arrival.provider = provider
+
     def many(self, count: int) -> None:
         """The push is for so many raw tokens instead, all in one batch."""
         tokens = [f"{n:064x}" for n in range(count)]
@@ -93,6 +100,17 @@ class Case:
         ids = [f"{_PUSH_ID[:24]}{number + n:012x}" for n in range(count)]
         pairs = zip(tokens, ids, strict=True)
         self.record.arrivals = [Arrival(100.2, "apns", "p1", token, each, told=True) for token, each in pairs]
+
+    def at_hms_without_an_answer(self) -> None:
+        """A storm took the answer to the request that had all of them; they are sent to again, one batch for all."""
+        self.attempt.provider = self.sent.push.provider = "hms"
+        again = Attempt(_PUSH_ID, 6, "hms", "chaos-hms", 2, 101.3, self.attempt.recipients, {})
+        self.attempt.ends = dict.fromkeys(range(len(again.recipients)), ("retry", "ConnectionLost"))
+        self.record.attempts.append(again)
+        self.record.claims.append(Claim(6, 2, "tocsin sender 1-1", 101.1))
+        both = [(at, token) for at in (100.2, 101.2) for token in again.recipients]
+        self.record.arrivals = [Arrival(at, "hms", "p1", token, "", told=at > 101) for at, token in both]
+        self.history.storms.append(Played("dropped after the body", "hms", True, 100.0, 100.5))
 
     def another_push(self, at: float) -> None:
         """Another push of the same limit, to the same device."""

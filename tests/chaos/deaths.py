@@ -8,8 +8,10 @@ from tests.chaos.history import Changed
 from tests.chaos.population import SANDBOX
 from tests.chaos.record import Attempt, DeviceRecord
 
-GONE = {"Unregistered", "UNREGISTERED"}
-FOREIGN = {"DeviceTokenNotForTopic", "SENDER_ID_MISMATCH"}
+GONE = {"Unregistered", "UNREGISTERED", "errno_106", "HTTP_410", "Unsubscribed", "illegal_tokens"}
+FOREIGN = {"DeviceTokenNotForTopic", "SENDER_ID_MISMATCH", "errno_109", "VapidKeyMismatch"}
+NONE_VALID = "80300007"
+"""HMS: all tokens of a request are illegal. They may be those of another app, so it makes devices failing, not dead."""
 _REGISTERS = ("register", "token", "revive")
 _NEVER = float("inf")
 
@@ -39,6 +41,9 @@ class Deaths:
         """
         changes = self._evidence.history.changes.get(device, [])
         claimed_at = self._evidence.claimed_at(attempt)
+        if reason == NONE_VALID:
+            died = any(change.verb == "die" and change.started_at <= attempt.settled_at for change in changes)
+            return died or self._evidence.mistaken(attempt.provider, claimed_at, claimed_at)
         if reason in FOREIGN:
             return self._evidence.mistaken(attempt.provider, claimed_at, claimed_at)
         if reason == "BadDeviceToken" and self._evidence.mistaken(attempt.provider, claimed_at, attempt.settled_at):
@@ -90,7 +95,8 @@ def _wrong(stored: DeviceRecord, changes: list[Changed], deaths: Deaths) -> Iter
     died = any(change.proof == "after" for change in changes[place:])
     if stored.token != changes[place].token:
         yield "has another token than it was registered with"
-    if stored.state == "failing" or (stored.state == "dead" and not died):
+    failing = stored.state == "failing" and not (died and stored.failing_reason == NONE_VALID)
+    if failing or (stored.state == "dead" and not died):
         yield f"is {stored.state} ({stored.failing_reason}), and its token is good"
     if stored.state == "active" and deaths.buried(stored.id, _NEVER, _NEVER):
         yield "is active, and its token was answered as dead"

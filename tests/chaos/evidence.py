@@ -15,7 +15,6 @@ from tests.chaos.world import World
 UNKNOWN = {"Timeout", "StreamReset", "ConnectionLost", "NoAnswer", "UnreadableAnswer"}
 """Reasons of outcomes that say: it may have been taken."""
 CUTS = ("postgres", "cut", "stall")  # of every process from the database
-LEASE_SECONDS = 5.0
 CLOCK_SECONDS = 0.1  # a kill is noted just before or after it takes place
 _READ_SECONDS = 1.0  # from the beginning of a transaction until its statements see what they see
 _AFTER_STORM_SECONDS = 30.0  # until a connection that went silent is given up: PING, its timeout, the request's
@@ -88,7 +87,7 @@ class Evidence:
             if ours and storm.started_at <= attempt.settled_at and begun <= storm.ended_at + _AFTER_STORM_SECONDS:
                 return True
         return any(
-            kill.kind == "freeze" and kill.at <= attempt.settled_at and begun <= kill.over_at + LEASE_SECONDS
+            kill.kind == "freeze" and kill.at <= attempt.settled_at and begun <= kill.over_at + self.world.lease_seconds
             for kill in self.world.kills
         )
 

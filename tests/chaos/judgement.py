@@ -27,6 +27,7 @@ class Verdict(msgspec.Struct):
     refused: int = 0
     recipients: int = 0
     arrivals: int = 0
+    arrived_at: dict[str, int] = {}
     explained: int = 0
     ends: dict[str, int] = {}
     reasons: dict[str, int] = {}
@@ -56,6 +57,7 @@ class _Judgement:
         verdict, evidence = self._verdict, self._evidence
         pushes, record = evidence.history.pushes, evidence.record
         verdict.arrivals = len(record.arrivals)
+        verdict.arrived_at = dict(Counter(each.provider for each in record.arrivals))
         verdict.abandoned = sum(map(len, evidence.abandoned.values()))
         for uid in evidence.arrivals.keys() - pushes.keys():
             evidence.find("unexplained", uid, "arrived, but nobody sent it")

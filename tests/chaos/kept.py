@@ -14,12 +14,16 @@ READY_SECONDS = 60.0
 
 
 class Life(msgspec.Struct):
-    """One process from its start to its end; `name` is its `application_name` in the database."""
+    """One process from its start to its end; `name` is its `application_name` in the database.
+
+    `stopped`: it was told to stop, and ended in good order unless it was killed as well.
+    """
 
     name: str
     started_at: float
     ended_at: float = float("inf")
     killed: bool = False
+    stopped: bool = False
 
 
 class Kept:
@@ -55,6 +59,21 @@ class Kept:
         self.ready.clear()
         self._process.kill()
         return self._life.name
+
+    async def stop(self, most_seconds: float) -> str:
+        """SIGTERM, and SIGKILL when it does not end in time; its name."""
+        process, life = self._process, self._life
+        if process is None or life is None or process.has_ended:
+            return ""
+        life.stopped = True
+        self.ready.clear()
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(most_seconds):
+                await process.wait()
+        except TimeoutError:
+            self.kill()
+        return life.name
 
     def signal(self, number: signal.Signals) -> Child | None:
         """Send a signal; the process that got it."""

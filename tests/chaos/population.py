@@ -9,6 +9,7 @@ import msgspec
 TOPICS = ("news", "sport", "weather", "offers")
 TIMEZONES = ("", "UTC", "UTC", "UTC", "Asia/Kolkata")
 """Zones of the devices: one that a window opens in soon, one that it does not open in, and none."""
+PROVIDERS = {"apns": 7, "fcm": 7, "webpush": 3, "hms": 4}
 SANDBOX = "5a5a5a5a"
 """Begins the APNs tokens that are at home in the sandbox, which nobody tells Tocsin."""
 _ELSEWHERE_SHARE = 0.08
@@ -54,7 +55,7 @@ class Population:
     def register(self, at: float) -> Change:
         """A new device."""
         draw = self._draw
-        provider = draw.choice(("apns", "fcm"))
+        provider = draw.choices(list(PROVIDERS), list(PROVIDERS.values()))[0]
         device = Device(
             id=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
             provider=provider,
@@ -126,8 +127,8 @@ def changes_of(
 
 
 def new_token(draw: random.Random, provider: str) -> str:
-    """A token that nobody has."""
-    return f"{draw.getrandbits(256):064x}" if provider == "apns" else f"fcm-{draw.getrandbits(128):032x}"
+    """A token that nobody has; of Web Push, a name that a subscription takes the place of: `subscribing`."""
+    return f"{draw.getrandbits(256):064x}" if provider == "apns" else f"{provider}-{draw.getrandbits(128):032x}"
 
 
 def times(draw: random.Random, seconds: float, mean: float) -> Iterator[float]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from tests.chaos.population import TOPICS, new_token, times
+from tests.chaos.population import PROVIDERS, TOPICS, new_token, times
 
 _KINDS = {"devices": 5, "users": 4, "topic": 3, "filter": 2, "raw": 3, "all": 2, "condition": 2}
 WIDE = ("topic", "filter", "all", "condition")
@@ -48,6 +48,7 @@ class Push(msgspec.Struct):
     pauses: list[tuple[float, float]] = []
     max_rate: int | None = None
     templated: bool = False
+    neutral: bool = False  # what it says is the same for every provider, which Tocsin puts in its words
     limit: Limit | None = None
     window: Window | None = None
     priority: str = ""
@@ -64,7 +65,7 @@ def pushes_of(seed: int, seconds: float, mean: float, ids: list[str], users: int
 
 def _push(draw: random.Random, uid: str, at: float, ids: list[str], users: int) -> Push:
     kind = draw.choices(list(_KINDS), list(_KINDS.values()))[0]
-    provider = draw.choice(("apns", "fcm")) if kind == "raw" else ""
+    provider = draw.choice(tuple(PROVIDERS)) if kind == "raw" else ""
     recipients: dict[str, Callable[[], list[str]]] = {
         "devices": lambda: draw.sample(ids, draw.randint(1, min(3, len(ids)))),
         "users": lambda: [f"user-{n}" for n in draw.sample(range(users), min(users, draw.randint(1, 3)))],
@@ -103,6 +104,7 @@ def _add_features(draw: random.Random, push: Push) -> None:
         push.max_rate = draw.choice((5, 20, 60, 150))
         if wide and push.max_rate < 60:  # not for minutes
             push.max_rate = 60
+    push.neutral = draw.random() < 0.4
     if push.kind == "raw":
         return
     push.templated = draw.random() < 0.25

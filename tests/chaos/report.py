@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from tests.chaos.run import Outcome
-from tests.chaos.script import SIGKILLS
+from tests.chaos.script import SIGKILLS, SWITCH
 
 _HEAD = (
-    "| date | seed | minutes | kills | sender | api | postgres | cut | freeze | stall | storms | deaths | pushes "
-    "| paused | cancelled | paced | limited | recipients | arrivals | unknown | doubled, explained "
-    "| doubled, unexplained | lost | late | unsettled |"
+    "| date | queue | seed | minutes | kills | sender | api | postgres | cut | freeze | stall | redis | emptied | away "
+    "| switched | storms | deaths | pushes | paused | cancelled | paced | limited | recipients | arrivals | unknown "
+    "| doubled, explained | doubled, unexplained | lost | late | unsettled |"
 )
+_COLUMNS = ("sender", "api", "postgres", "cut", "freeze", "stall", "redis", "redis flush")
+_AWAY = ("redis stall", "redis cut", "redis silence", "redis full")
 _FINDINGS_SHOWN = 12
 
 
@@ -18,6 +20,7 @@ def text_of(outcome: Outcome) -> str:
     verdict, order = outcome.verdict, outcome.order
     facts: dict[str, object] = {
         "seed": order.seed,
+        "queue": order.queue,
         "minutes": round(order.seconds / 60, 2),
         "kills": f"{_killed(outcome)} ({_words(outcome.kills)})",
         "storms": f"{sum(outcome.storms.values())} ({_words(outcome.storms)})",
@@ -28,7 +31,7 @@ def text_of(outcome: Outcome) -> str:
         "of these": _words(outcome.done),
         "recipients": f"{verdict.recipients} ({_words(verdict.ends)})",
         "not accepted at once": _words(verdict.reasons),
-        "arrivals": verdict.arrivals,
+        "arrivals": f"{verdict.arrivals} ({_words(verdict.arrived_at)})",
         "devices found dead": verdict.dead,
         "attempts with unknown outcome": verdict.unknown,
         "claims abandoned by a kill": verdict.abandoned,
@@ -62,10 +65,13 @@ def _line(outcome: Outcome, date: str) -> str:
     verdict, kills = outcome.verdict, outcome.kills
     cells = [
         date,
+        outcome.order.queue,
         outcome.order.seed,
         round(outcome.order.seconds / 60, 2),
         _killed(outcome),
-        *(kills.get(kind, 0) for kind in (*SIGKILLS, "cut", "freeze", "stall")),
+        *(kills.get(kind, 0) for kind in _COLUMNS),
+        sum(kills.get(kind, 0) for kind in _AWAY),
+        kills.get(SWITCH, 0),
         sum(outcome.storms.values()),
         outcome.changes.get("die", 0),
         verdict.pushes,

@@ -15,7 +15,7 @@ from tests.chaos.acting import Actor
 from tests.chaos.history import History
 from tests.chaos.judgement import Verdict, judge_run
 from tests.chaos.record import Record, hurry_probes, read_record, unfinished
-from tests.chaos.script import Size, write_script
+from tests.chaos.script import QUEUES, Size, write_script
 from tests.chaos.services import check_services
 from tests.chaos.world import World, new_world
 
@@ -31,6 +31,8 @@ class Order(msgspec.Struct, frozen=True):
     drain_seconds: float = 300.0
     size: Size = Size()
     keep: bool = True
+    queue: str = QUEUES[0]
+    lease_seconds: float = 5.0
 
 
 class Outcome(msgspec.Struct):
@@ -58,7 +60,7 @@ class Outcome(msgspec.Struct):
 async def run(order: Order) -> Outcome:
     """Play the script of this seed on a world of its own, and judge it."""
     directory = Path(tempfile.mkdtemp(prefix="tocsin-chaos-"))
-    keep = False
+    keep = order.keep  # of a run that fails
     try:
         outcome = await _run(order, directory)
         keep = order.keep and not (outcome.is_clean and not outcome.ended_alone)
@@ -69,8 +71,9 @@ async def run(order: Order) -> Outcome:
 
 
 async def _run(order: Order, directory: Path) -> Outcome:
-    script = write_script(order.seed, order.kills, order.seconds, order.size)
-    async with new_world(directory) as world:
+    script = write_script(order.seed, order.kills, order.seconds, order.size, order.queue)
+    oldest = order.seed % 2 == 1  # what is promised is the same on each
+    async with new_world(directory, order.queue, oldest_redis=oldest, lease_seconds=order.lease_seconds) as world:
         actor = Actor(script, world)
         hurry = asyncio.create_task(_hurry(world), name="hurry probes")
         try:

@@ -6,9 +6,16 @@ from typing import Any
 
 import msgspec
 
-SERVICES = {"apns": "apns", "apns-sandbox": "apns", "fcm": "fcm"}
+SERVICES = {
+    "apns": "apns",
+    "apns-sandbox": "apns",
+    "fcm": "fcm",
+    "webpush": "webpush",
+    "webpush-chrome": "webpush",
+    "hms": "hms",
+}
 """The push services of a run, and the provider that each is of."""
-_WEIGHTS = (4, 2, 4)
+_WEIGHTS = (4, 2, 4, 3, 2, 4)
 _SLOW = {"stalled connection", "answers withheld", "reads no more, all", "reads no more"}
 _LOSING = _SLOW | {
     "delay, some",
@@ -20,6 +27,7 @@ _LOSING = _SLOW | {
     "closed its side, all",
 }
 """Storms after which an answer may be missing: only these make an attempt's outcome unknown."""
+_LOSING_WITHOUT_STREAMS = {"GOAWAY", "GOAWAY on all", "stream refused"}  # HTTP/1.1 has connections that end
 CLOCKS = {"clock ahead", "clock behind"}
 WRONG = "wrong credential"
 _TWO_HOURS = 7200
@@ -48,7 +56,7 @@ class Storm(msgspec.Struct):
     @property
     def loses_answers(self) -> bool:
         """Whether requests may be processed and nobody hears of it."""
-        return self.name in _LOSING
+        return self.name in _LOSING or (self.service == "hms" and self.name in _LOSING_WITHOUT_STREAMS)
 
 
 def storms_of(seed: int, seconds: float, mean: float, *, slow: bool) -> Iterator[Storm]:
@@ -59,7 +67,7 @@ def storms_of(seed: int, seconds: float, mean: float, *, slow: bool) -> Iterator
         length = draw.uniform(0.5, mean * 0.8)
         service = draw.choices(list(SERVICES), _WEIGHTS)[0]
         chosen = _kinds(draw, SERVICES[service], slow)
-        if service != "apns-sandbox":
+        if service not in ("apns-sandbox", "webpush-chrome"):
             chosen[WRONG] = [], []
         name = draw.choice(sorted(chosen))
         rules, orders = chosen[name]
@@ -102,6 +110,19 @@ def _kinds(draw: random.Random, provider: str, slow: bool) -> _Kinds:
     }
     if provider == "apns":
         kinds |= {"503": rule(0.3, status=503), "429": rule(0.3, status=429), "all 503": rule(1.0, status=503)}
+    if provider == "webpush":
+        kinds |= {
+            "503 with Retry-After": rule(0.3, status=503, retry_after=1),
+            "500": rule(0.2, 4, status=500),
+            "a proxy's page": rule(0.2, 4, html=True),
+        }
+    if provider == "hms":
+        kinds |= {
+            "503 with Retry-After": rule(0.3, status=503, retry_after=1),
+            "access tokens expired": rule(0.5, 6, reason="80200003"),
+            "internal error": rule(0.2, 3, reason="81000001"),
+            "a proxy's page": rule(0.2, 3, html=True),
+        }
     if slow:
         kinds |= {
             "stalled connection": rule(0.3, 1, stall_connection=True),
@@ -109,6 +130,8 @@ def _kinds(draw: random.Random, provider: str, slow: bool) -> _Kinds:
             "reads no more": rule(0.3, 2, stop_reading=True),
             "reads no more, all": order("/connections", stop_reading=True),
         }
+        if provider in ("hms", "webpush"):
+            kinds |= {"503": rule(0.3, 3, status=503), "429": rule(0.2, 3, status=429)}
         if provider == "fcm":
             kinds |= {"503": rule(0.3, status=503), "429": rule(0.2, 3, status=429)}
     return kinds

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.case import Case
+from tests.chaos.deaths import NONE_VALID
 from tests.chaos.history import Changed, Held, Played
 from tests.chaos.population import SANDBOX
 from tests.chaos.pushing import Limit, Window
-from tests.chaos.services import check_services
-from tests.chaos.world import World
+from tests.chaos.services import CUT_SHORT, check_services
+from tests.chaos.world import Killed, World
 
 
 @pytest.fixture
@@ -58,6 +59,12 @@ def test_a_second_arrival_after_the_first_sender_was_killed_is_explained(case: C
     case.world.lives[0].killed = True
     case.world.lives[0].ended_at = 100.4
     assert case.findings() == []
+
+
+def test_a_kill_of_redis_explains_no_second_arrival(case: Case) -> None:
+    case.second_attempt()
+    case.world.kills.append(Killed(100.2, "redis", "", 101.0))
+    assert "unexplained" in case.findings()
 
 
 def test_a_second_arrival_under_at_most_once_is_never_explained(case: Case) -> None:
@@ -157,6 +164,22 @@ def test_a_device_that_outlives_the_proof_of_its_death_is_unexplained(case: Case
     assert case.findings() == ["unexplained"]
 
 
+def test_a_token_of_hms_that_died_may_make_its_device_failing(case: Case) -> None:
+    case.at("hms", "hms-1")
+    case.died()
+    case.attempt.ends[0] = ("dead", NONE_VALID)
+    case.record.devices["d1"].state, case.record.devices["d1"].failing_reason = "failing", NONE_VALID
+    assert case.findings() == []
+
+
+def test_a_lost_answer_of_hms_leaves_all_its_tokens_in_doubt(case: Case) -> None:
+    case.many(3)
+    case.at_hms_without_an_answer()
+    assert case.findings() == []
+    case.history.storms.clear()
+    assert "unexplained" in case.findings()
+
+
 def test_a_token_that_was_registered_after_it_died_stays_alive(case: Case) -> None:
     case.died()
     case.history.changes["d1"][-1].proof = "before"
@@ -212,4 +235,9 @@ def test_clients_that_break_the_protocol_are_found() -> None:
     clean = {"protocol_errors": 0, "streams_over_limit": 0, "duplicate_deliveries": 0, "newest_protocol_errors": []}
     assert check_services({"apns": clean, "fcm": clean | {"duplicate_deliveries": 3}}) == []
     assert [each.kind for each in check_services({"apns": clean | {"duplicate_deliveries": 1}})] == ["unexplained"]
+    assert [each.kind for each in check_services({"webpush": clean | {"undecryptable": 1}})] == ["unexplained"]
+    broken = clean | {"protocol_errors": 1, "newest_protocol_errors": [CUT_SHORT + " (received 0 bytes)"]}
+    assert check_services({"hms": broken}) == []
+    broken["newest_protocol_errors"] = ["LocalProtocolError"]
+    assert [each.kind for each in check_services({"hms": broken})] == ["unexplained"]
     assert [each.kind for each in check_services({"fcm": clean | {"streams_over_limit": 1}})] == ["unexplained"]

@@ -1,6 +1,6 @@
 """What arrived at a wrong time: too early, after its end, after a cancel, during a pause."""
 
-from tests.chaos.evidence import CUTS, LEASE_SECONDS, Evidence
+from tests.chaos.evidence import CUTS, Evidence
 from tests.chaos.history import Sent
 from tests.chaos.side import Arrival
 
@@ -53,6 +53,6 @@ def _noticed_at(evidence: Evidence, told_at: float) -> float:
     """When senders could know of a cancel or a pause: not while the database or its connections are gone."""
     at = told_at
     for kill in evidence.world.kills:
-        if kill.kind in (*CUTS, "freeze") and kill.at - 1 <= at <= kill.over_at + LEASE_SECONDS:
-            at = max(at, kill.over_at + LEASE_SECONDS)
+        if kill.kind in (*CUTS, "freeze") and kill.at - 1 <= at <= kill.over_at + evidence.world.lease_seconds:
+            at = max(at, kill.over_at + evidence.world.lease_seconds)
     return at

@@ -1,4 +1,4 @@
-"""The processes of a run: PostgreSQL, the emulators' side process, an API and two senders, killed and started again."""
+"""What runs: PostgreSQL, Redis, the emulators' side process, an API and two senders, killed and started again."""
 
 import asyncio
 import os
@@ -19,26 +19,23 @@ import server
 from delivery.providers.credentials import parse_credential
 from methods.context import ServerFacts
 from server import preparation
-from server.embedded import Embedded
 from server.process import ApiOrders, WorkerOrders, program
 from server.settings import Settings
 from storage import credentials
 from storage.database import Database
 from storage.vault import Vault
-from tests.bench.processes import tree
 from tests.chaos import nursery
 from tests.chaos.kept import READY_SECONDS, Kept, Life
 from tests.chaos.nursery import Child, Nursery
-from tests.chaos.script import SENDERS, Kill
+from tests.chaos.postgres_service import PostgresService
+from tests.chaos.redis_service import RedisService
+from tests.chaos.script import QUEUES, REDIS, SENDERS, SWITCH, Kill
 from tests.chaos.side import Side
-from tests.server.running import gone
 
 API_KEY = "chaos-api-key-of-one-run"
-_NICE = 10
 _BATCH = 15  # most recipients of a batch: many batches, so that kills come between them
-_FREEZE_SECONDS = 7.0  # longer than a lease: the frozen one wakes up to find its batches claimed by another
-_STALL_SECONDS = 3.0
-_OPTIONS = {"shared_buffers": "64MB", "max_wal_size": "256MB"}  # durable: fsync and synchronous_commit stay on
+_FREEZE_SECONDS = 2.0  # longer than a lease: the frozen one wakes up to find its batches claimed by another
+_STOP_SECONDS = 30.0  # longer than a sender takes to end in good order
 
 
 class Killed(msgspec.Struct):
@@ -53,29 +50,36 @@ class Killed(msgspec.Struct):
 class World:
     """Everything that runs, and the record of what was killed when. Times are Unix seconds."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, queue: str = QUEUES[0], *, oldest_redis: bool = False, lease_seconds: float = 5.0
+    ) -> None:
         self.directory = directory
+        self.lease_seconds = lease_seconds
         self.lives: list[Life] = []
         self.kills: list[Killed] = []
-        self.embedded = Embedded(directory / "postgres", _OPTIONS)
-        self.url = ""
+        self.postgres = PostgresService(directory / "postgres")
+        self.redis = RedisService(directory / "redis", oldest=oldest_redis) if queue != QUEUES[0] else None
         self.side = Side({}, {}, {})
         self.arrivals = directory / "arrivals"
-        self._postgres: Process | None = None
-        self._postgres_up = asyncio.Event()
         self._kept: dict[str, Kept] = {}
+        self._on_redis = {_sender(n): queue == "redis" or (queue == "both" and n == 0) for n in range(SENDERS)}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._settings = Settings(
             data_dir=str(directory / "data"),
             api_key=API_KEY,
             secret_key="chaos " * 8,
-            lease_seconds=5.0,
+            lease_seconds=lease_seconds,
             batch_size=_BATCH,
             poll_seconds=0.25,
             log_level="info",
             log_format="json",
             emulators="off",
         )
+
+    @property
+    def url(self) -> str:
+        """The database."""
+        return self.postgres.url
 
     @property
     def api_url(self) -> str:
@@ -85,7 +89,7 @@ class World:
     @property
     def ended_alone(self) -> list[str]:
         """Processes that ended without being killed."""
-        return [life.name for life in self.lives if not life.killed and life.ended_at != float("inf")]
+        return [life.name for life in self.lives if not (life.killed or life.stopped) and life.ended_at != float("inf")]
 
     def close(self) -> None:
         """Close the listening socket, which is there from the beginning."""
@@ -94,16 +98,42 @@ class World:
     async def kill(self, kill: Kill) -> None:
         """Do it and wait until it is over: the next one of the same kind then finds something to kill."""
         killed = Killed(time.time(), kill.kind, "")
-        if kill.kind == "cut":
+
+        def begun() -> None:
+            killed.at = time.time()
             self.kills.append(killed)
-            await asyncio.to_thread(self._cut)
-        elif kill.kind == "postgres":
-            await self._kill_postgres(killed)
-        elif kill.kind == "stall":
-            await self._stall_postgres(killed)
+
+        databases = {"cut": self.postgres.cut, "postgres": self.postgres.kill, "stall": self.postgres.stall}
+        if kill.kind in databases:
+            await databases[kill.kind](begun)
+        elif kill.kind in REDIS:
+            begun()
+            await self._the_redis().harm(kill.kind, kill.seconds, kill.how)
+        elif kill.kind == SWITCH:
+            await self._switch(kill, begun)
         else:
-            await self._hit(killed, self._kept["api" if kill.kind == "api" else f"sender {kill.number + 1}"])
+            await self._hit(killed, self._kept["api" if kill.kind == "api" else _sender(kill.number)])
         killed.over_at = time.time()
+
+    def _the_redis(self) -> RedisService:
+        if self.redis is None:
+            raise RuntimeError("this run has no Redis")
+        return self.redis
+
+    async def _switch(self, kill: Kill, begun: Callable[[], None]) -> None:
+        """Start a sender anew with the other queue: as one that is told to stop, or that died."""
+        name = _sender(kill.number)
+        kept = self._kept[name]
+        async with asyncio.timeout(READY_SECONDS):
+            await kept.ready.wait()
+        begun()
+        self._on_redis[name] = not self._on_redis[name]
+        if kill.how == "stop":
+            await kept.stop(_STOP_SECONDS)
+        else:
+            kept.kill()
+        async with asyncio.timeout(READY_SECONDS):
+            await kept.ready.wait()
 
     async def _hit(self, killed: Killed, kept: Kept) -> None:
         async with asyncio.timeout(READY_SECONDS):
@@ -112,7 +142,7 @@ class World:
         self.kills.append(killed)
         if killed.kind == "freeze":
             killed.name, process = kept.name, kept.signal(signal.SIGSTOP)
-            await asyncio.sleep(_FREEZE_SECONDS)
+            await asyncio.sleep(self.lease_seconds + _FREEZE_SECONDS)
             if process is not None:
                 process.send_signal(signal.SIGCONT)
             return
@@ -123,76 +153,25 @@ class World:
     async def healthy(self) -> None:
         """Wait until everything runs."""
         async with asyncio.timeout(READY_SECONDS):
-            await self._postgres_up.wait()
+            await self.postgres.up.wait()
             for kept in self._kept.values():
                 await kept.ready.wait()
-
-    async def _kill_postgres(self, killed: Killed) -> None:
-        await self._postgres_up.wait()
-        process = self._postgres
-        if process is None:
-            return
-        self._postgres_up.clear()
-        _signal([process.pid], signal.SIGSTOP)  # so that it starts nobody between the look and the kill
-        pids = tree(process.pid)
-        killed.at = time.time()
-        self.kills.append(killed)
-        _signal(pids, signal.SIGKILL)
-        await process.wait()
-        for pid in pids:  # one that still dies holds the shared memory, and no server starts on that
-            await gone(pid)
-        await self._start_postgres()
-
-    def _cut(self) -> None:
-        with psycopg.connect(self.url, autocommit=True, application_name="chaos") as connection:
-            connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'tocsin %'"
-            )
-
-    async def _stall_postgres(self, killed: Killed) -> None:
-        await self._postgres_up.wait()
-        process = self._postgres
-        if process is None:
-            return
-        pids = tree(process.pid)
-        killed.at = time.time()
-        self.kills.append(killed)
-        _signal(pids, signal.SIGSTOP)
-        await asyncio.sleep(_STALL_SECONDS)
-        if process.returncode is None:
-            _signal(pids, signal.SIGCONT)
-
-    async def _start_postgres(self) -> None:
-        await asyncio.to_thread(self.embedded.prepare)
-        with self.embedded.open_log() as log:
-            process = await asyncio.create_subprocess_exec(
-                *self.embedded.command(), **self.embedded.process_options(log)
-            )
-        self._postgres = process
-        async with asyncio.timeout(READY_SECONDS):
-            while not await asyncio.to_thread(self.embedded.accepts_as, process.pid):
-                if process.returncode is not None:
-                    raise RuntimeError(f"PostgreSQL does not start: {self.embedded.last_words()}")
-                await asyncio.sleep(0.05)
-        self._postgres_up.set()
-
-    async def _stop_postgres(self) -> None:
-        if self._postgres is not None and self._postgres.returncode is None:
-            self._postgres.send_signal(Embedded.KILL_SIGNAL)
-            await self._postgres.wait()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Start everything; leaving the stack ends everything."""
         stack.callback(self.close)
         log = stack.enter_context((self.directory / "log").open("ab"))
-        stack.push_async_callback(self._stop_postgres)
-        await self._start_postgres()
-        self.url = await asyncio.to_thread(self.embedded.ensure_database)
+        stack.push_async_callback(self.postgres.stop)
+        await self.postgres.start()
+        if self.redis is not None:
+            await self.redis.start(stack)
         self._settings = msgspec.structs.replace(self._settings, database_url=self.url)
         self.side = await self._start_side(stack, log)
+        origins = {"webpush_origins": self.side.origins, "private_hosts_allowed": self.side.origins}
+        self._settings = msgspec.structs.replace(self._settings, **origins)
         await self._prepare()
         born = await self._start_nursery(stack, log)
-        for name in ("api", *(f"sender {n + 1}" for n in range(SENDERS))):
+        for name in ("api", *map(_sender, range(SENDERS))):
             self._kept[name] = Kept(self.lives, name, self._starter(born))
         for kept in self._kept.values():
             await kept.run(stack)
@@ -231,7 +210,9 @@ class World:
 
     def _starter(self, born: Nursery) -> Callable[[str], Awaitable[Child]]:
         async def start(name: str) -> Child:
-            orders: ApiOrders | WorkerOrders = WorkerOrders(name, self._settings)
+            queue_url = self._the_redis().url if self._on_redis.get(name.rpartition("-")[0]) else ""
+            settings = msgspec.structs.replace(self._settings, queue_url=queue_url)
+            orders: ApiOrders | WorkerOrders = WorkerOrders(name, settings)
             kind = "sender"
             if name.startswith("api"):
                 kind, facts = "api", ServerFacts("0", "chaos", time.time())
@@ -241,10 +222,9 @@ class World:
         return start
 
 
-async def _run(command: "list[str] | object", env: dict[str, str], log: BinaryIO, pass_fds: object = ()) -> Process:
-    words = ["nice", "-n", str(_NICE), *command]  # type: ignore[misc]
+async def _run(command: list[str], env: dict[str, str], log: BinaryIO, pass_fds: object = ()) -> Process:
     return await asyncio.create_subprocess_exec(
-        *words,
+        *command,
         env=env,
         stdin=PIPE,
         stdout=PIPE,
@@ -253,10 +233,8 @@ async def _run(command: "list[str] | object", env: dict[str, str], log: BinaryIO
     )
 
 
-def _signal(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+def _sender(number: int) -> str:
+    return f"sender {number + 1}"
 
 
 async def _end(process: Process) -> None:
@@ -270,9 +248,11 @@ def _root() -> Path:
 
 
 @asynccontextmanager
-async def new_world(directory: Path) -> AsyncIterator[World]:
+async def new_world(
+    directory: Path, queue: str, *, oldest_redis: bool = False, lease_seconds: float = 5.0
+) -> AsyncIterator[World]:
     """A world that runs, ended with the block."""
-    world = World(directory)
+    world = World(directory, queue, oldest_redis=oldest_redis, lease_seconds=lease_seconds)
     async with AsyncExitStack() as stack:
         await world.start(stack)
         yield world
