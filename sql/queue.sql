@@ -103,22 +103,31 @@ paid as (
 
 -- name: claim_chosen
 -- Claims batches that were chosen elsewhere (delivery/queues/redis.py), as far as they can be had: what is gone, parked,
--- leased or behind a pause is left. Whose a batch is is decided here alone, so it does not matter how wrong the choice
--- was. What was taken beyond, or left of, a share of a quota that was taken beforehand is made up for.
+-- leased, behind a pause or under a quota of which no share was taken is left. Whose a batch is is decided here alone, so
+-- it does not matter how wrong the choice was. What is claimed beyond, or left of, the share of a quota that was taken
+-- beforehand is made up for; urgent batches need no share, and pay.
 with picked as materialized (
   select q.id, q.claimed_by is not null as abandoned, q.credential, q.recipient_count
   from batches q
   where q.id = any (%(ids)s::bigint[]) and not q.parked and (q.turn is not null or q.due_at <= now())
     and not exists (select from pauses z where z.credential = q.credential and z.scope in ('', q.scope))
     and not exists (select from credentials c where c.provider_id = q.credential and not c.enabled)
+    and (q.lane = 0 or q.credential not in (select credential from credential_paces)
+         or q.credential in (select t.credential from jsonb_to_recordset(%(taken)s::jsonb) t (credential text)))
   for update skip locked
 ),
 paid as (
   update credential_paces c
-  set paid_until = c.paid_until + make_interval(secs => (coalesce(n.recipients, 0) - t.recipients) / t.per_second)
-  from jsonb_to_recordset(%(taken)s::jsonb) t (credential text, recipients integer, per_second float8)
-  left join (select credential, sum(recipient_count) as recipients from picked group by credential) n using (credential)
-  where c.credential = t.credential
+  set paid_until = case when m.taken is null then greatest(c.paid_until, now()) else c.paid_until end
+                   + make_interval(secs => (coalesce(m.claimed, 0) - coalesce(m.taken, 0))
+                                           / coalesce(m.per_second, c.per_second))
+  from (
+    select credential, n.claimed, t.recipients as taken, t.per_second
+    from (select credential, sum(recipient_count) as claimed from picked group by credential) n
+    full join jsonb_to_recordset(%(taken)s::jsonb) t (credential text, recipients integer, per_second float8)
+      using (credential)
+  ) m
+  where c.credential = m.credential
 ),
 -- include: _claimed
 
@@ -331,11 +340,20 @@ with given as (
   select * from unnest(%(batches)s::bigint[], %(attempts)s::integer[], %(started)s::float8[], %(message_ids)s::bytea[],
                        %(versions)s::bigint[]) g (batch_id, attempt, started_at, message_ids, version)
 ),
+current as materialized (
+  -- Where tokens are refused in a way that may be the credential's fault, its version is locked: whoever corrects it now
+  -- waits, and then finds the devices that were let go for it; or was first, and they are not let go.
+  select c.provider_id, c.version from credentials c
+  where c.provider_id in (select b.credential from batches b where b.id = any (%(batches)s::bigint[]))
+    and exists (select from unnest(%(x_outcomes)s::text[], %(x_statuses)s::integer[]) x (outcome, status)
+                where x.outcome = 'dead' and x.status not in (404, 410))
+  for share
+),
 done as materialized (
   delete from batches b using given g
   where b.id = g.batch_id and b.attempt = g.attempt and b.claimed_by = %(worker)s
   returning b.*, g.started_at, g.message_ids,
-            exists (select from credentials c where c.provider_id = b.credential and c.version <> g.version) as outdated
+            exists (select from current c where c.provider_id = b.credential and c.version <> g.version) as outdated
 ),
 exceptions as materialized (
   select x.batch_id, x.position,

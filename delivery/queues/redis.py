@@ -204,6 +204,8 @@ class RedisQueue(PostgresQueue):
             return False
         gone = [offer for offer in refused if not _stands(found.get(offer.batch))]
         there = [offer for offer in refused if _stands(found.get(offer.batch))]
+        for offer in there:
+            self._without_quota.pop(offer.row[0], None)  # the other reason: it has one by now
         await self._at_leisure(self._redis.give_back, there, found)
         await self._at_leisure(self._redis.done, {offer.batch: Held(offer.row, offer.entry) for offer in gone})
         return bool(gone) or self._pauses != pauses or any(_moved(offer, found[offer.batch]) for offer in there)

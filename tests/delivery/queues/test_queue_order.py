@@ -431,3 +431,43 @@ async def test_nothing_is_claimed_or_planned_for_a_credential_that_is_off(databa
     assert await state(database, push.uid) == "done"
     await switch(database, provider_id="apns", app=None, enabled=True)
     assert await tokens(worker) == ["aa"]
+
+
+async def test_a_new_quota_holds_at_once(database: Database, queue: MakeQueue) -> None:
+    worker = queue()
+    for n in range(4):
+        await accept(database, *(f"{n}{m:04x}" for m in range(400)), batch_size=20)
+    assert len(await tokens(worker, 20)) == 1
+    await quota(database, 1.0)
+    claimed = [await tokens(worker) for _ in range(6)]
+    assert sum(map(len, claimed)) == 1, "one batch, and twenty seconds are paid for"
+    assert await tokens(queue()) == []
+
+
+async def test_urgent_pushes_alone_are_paid_as_well(database: Database, queue: MakeQueue) -> None:
+    await quota(database, 10.0)
+    await accept(database, *(f"{m:04x}" for m in range(50)), lane=0)
+    await accept(database, "aaaa")
+    worker = queue()
+    claims = await worker.claim(ROOM, [], only_urgent=True)
+    assert sum(len(claim.batch.tokens) for claim in claims) == 50
+    assert await tokens(worker) == [], "five seconds are paid for"
+
+
+async def test_a_credential_that_is_corrected_during_a_settlement_lets_go_of_no_device(
+    database: Database, queue: MakeQueue
+) -> None:
+    device = await register(database, "aa")
+    await accept_devices(database, push := new_push(), [device], None, 500)
+    worker = queue()
+    [claim] = await worker.claim(ROOM, [])
+    refused = Outcome(Kind.DEAD, "DeviceTokenNotForTopic", 400, proof_at=time.time() + 3600)
+    waiting = b"select 1 from pg_locks where locktype = 'transactionid' and not granted"
+    async with asyncio.TaskGroup() as group, database.transaction() as correction:
+        await correction.execute(b"update credentials set version = 2 where provider_id = 'apns'")
+        settling = group.create_task(worker.settle([finished(claim, {0: refused})]))
+        async with asyncio.timeout(10):
+            while not await database.values(waiting, {}):
+                assert not settling.done(), "it waits for the correction"
+    assert await database.values(b"select state from devices", {}) == [("active",)]
+    assert await ledger(database, push.uid) == {"planned": 1, "queued": 1}
