@@ -12,7 +12,7 @@ from delivery.providers.attempt import BatchAttempt
 from delivery.providers.reactions import Pausing, retry_after
 from delivery.providers.webpush_encryption import InvalidKeysError, encrypt
 from delivery.providers.webpush_message import WebpushMessage, is_windows
-from delivery.providers.webpush_origins import ADDRESS_REFUSED, OriginPool
+from delivery.providers.webpush_origins import ADDRESS_REFUSED, NO_SUCH_HOST, OriginPool
 from delivery.providers.webpush_reactions import (
     QUOTA_BACKOFF_SECONDS,
     message_id,
@@ -110,6 +110,10 @@ class Slice(BatchAttempt):
         if reason.endswith(_ADDRESS_REFUSED):
             origin.refuse()
             return address_not_allowed(origin)
+        if (
+            reason.endswith(NO_SUCH_HOST) and not origin.overridden
+        ):  # a browser's word alone: not waited for without end
+            return Outcome(Kind.RETRY, "NoSuchHost", backoff_base_seconds=QUOTA_BACKOFF_SECONDS)
         word = "NoHttp2" if _NO_HTTP2 in reason else "NotConnected"
         seconds = _RECONNECT_SECONDS if origin.answered else None
         return Outcome(Kind.RETRY, word, pause=Pause("throttle", self.batch.scope, seconds), counts_as_attempt=False)

@@ -5,6 +5,7 @@ each connects to public addresses only, or to those that the settings allow.
 """
 
 import asyncio
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from delivery.guard import AddressError, Allowed, checked_addresses, resolving
-from delivery.http2 import AddressRefused, Origin, Pool, PoolOptions
+from delivery.http2 import AddressRefused, ConnectFailed, Origin, Pool, PoolOptions
 from delivery.providers.credential_fields import Way
 from delivery.providers.origins import service
 from delivery.providers.transport import Transport
@@ -24,6 +25,9 @@ from delivery.providers.webpush_subscription import host_and_port
 MOST_POOLS = 256
 ADDRESS_REFUSED = "address not allowed"
 """The reason of a failure to connect that only the settings, or the push service's operator, can mend."""
+NO_SUCH_HOST = "no such host"
+"""The reason of a failure to connect where name servers say that there is no such name: more than silence."""
+_NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _RESOLVERS = 4
 _STALLED_QUEUE = 500
 _STALLED_SECONDS = 5.0
@@ -197,3 +201,7 @@ class Origins:
             return await checked_addresses(host, port, self._allowed, self._look_up)
         except AddressError:
             raise AddressRefused(ADDRESS_REFUSED) from None
+        except socket.gaierror as error:
+            if error.errno in _NO_SUCH_NAME:
+                raise ConnectFailed(NO_SUCH_HOST) from None
+            raise

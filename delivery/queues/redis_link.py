@@ -1,16 +1,13 @@
-"""A worker's way to Redis or Valkey: scripts in one trip, messages, and what a failure there means."""
+"""A worker's way to Redis or Valkey: scripts in one trip, and what a failure there means."""
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Self
 
-from redis.asyncio import Connection
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, TryAgainError
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from delivery.queues import redis_address
 from delivery.queues.redis_address import HostPort
@@ -18,15 +15,13 @@ from delivery.queues.redis_cluster import ClusterRoute
 from delivery.queues.redis_errands import Errand, good, is_lost, send
 from delivery.queues.redis_errors import RedisScriptError, RedisUnavailableError, unavailable
 from delivery.queues.redis_facts import facts
-from delivery.queues.redis_node import Maker, Node, Word, exchange
+from delivery.queues.redis_node import Maker, Node, Word
 from delivery.queues.redis_routes import Route, SentinelRoute
 from delivery.queues.redis_script import Call, Script
 
 _LOG = logging.getLogger(__name__)
 _ROUNDS = 8
 _ROUND_SECONDS = 0.02
-_RETRY_CAP_SECONDS = 1.0
-_SILENCE = 2.5  # times the timeout: then a subscriber asks whether the server is there
 _SCAN_COUNT = 500
 
 
@@ -96,10 +91,6 @@ class RedisLink:
             await self._run([errand])
         return errand.answer
 
-    async def publish(self, channel: str, text: str = "") -> None:
-        """Send a message to all who listen now."""
-        await self.command("PUBLISH", channel, text)
-
     async def info(self) -> list[tuple[str, dict[str, str]]]:
         """Return what each server that holds keys says of itself, by its address."""
         async with self._watched():
@@ -124,58 +115,6 @@ class RedisLink:
                     yield key.decode()
                 if cursor == b"0":
                     break
-
-    async def listen(self, channels: Sequence[str], heard: Callable[[str, str], None]) -> None:
-        """Call `heard(channel, text)` for each message, for ever; messages sent while the link is away are lost.
-
-        After every (re)connection `heard(channel, "")` is called once for each channel, because something may have
-        been missed. Ends only by cancellation.
-        """
-        delay = 0.05
-        while True:
-            try:
-                async with self._subscribed(channels) as (node, connection):
-                    for channel in channels:
-                        heard(channel, "")
-                    delay = 0.05
-                    await self._hear(node, connection, heard)
-            except RedisUnavailableError as error:
-                _LOG.warning("listening to Redis was interrupted", extra={"reason": str(error)})
-            await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - spreads reconnects, guards nothing
-            delay = min(delay * 2, _RETRY_CAP_SECONDS)
-
-    @asynccontextmanager
-    async def _subscribed(self, channels: Sequence[str]) -> AsyncIterator[tuple[Node, Connection]]:
-        async with self._watched():
-            await self._find_servers()
-            node = self._route.node(None)
-            connection = node.subscriber()
-        try:
-            async with self._watched():
-                await connection.connect()  # type: ignore[no-untyped-call]
-                good(await exchange(connection, [("SUBSCRIBE", channel) for channel in channels]))
-            yield node, connection
-        finally:
-            await connection.disconnect(nowait=True)
-
-    async def _hear(self, node: Node, connection: Connection, heard: Callable[[str, str], None]) -> None:
-        """Pass messages on until the connection is lost, or the server is no longer the one to listen to."""
-        silent = False
-        while True:
-            async with self._watched_for(None):
-                answer = await connection.read_response(timeout=self._timeout * _SILENCE)
-                if answer is None and silent:
-                    raise RedisConnectionError(f"{node} fell silent")
-                silent = answer is None
-                if silent:
-                    await connection.send_command("PING", check_health=False)
-            if silent:
-                async with self._watched():
-                    await self._find_servers()
-                if node not in self._route.masters():
-                    return
-            elif answer[0] == b"message":
-                heard(answer[1].decode(), answer[2].decode())
 
     async def _run(self, errands: Sequence[Errand]) -> None:
         """Bring errands to where they belong; each ends with an answer that is no error."""

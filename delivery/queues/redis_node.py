@@ -92,10 +92,6 @@ class Node:
         async with self._lent() as connection:
             return await exchange(connection, commands)
 
-    def subscriber(self) -> Connection:
-        """Return a connection of the caller's own, not made yet."""
-        return self._maker.connection(self.host)
-
     async def close(self) -> None:
         """Close the connections, those in use once they are not; a later exchange has one of its own."""
         self._closed = True

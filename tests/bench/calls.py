@@ -180,3 +180,4 @@ async def load(orders: Orders) -> Load:
 if __name__ == "__main__":
     given = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(Client(given).run())))
+    sys.stdout.buffer.flush()  # what cannot be written is an error here, and none at the interpreter's end

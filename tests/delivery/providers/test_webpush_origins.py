@@ -1,6 +1,7 @@
 """Push services as others choose them: addresses that may not be reached, services that are not there, many of them."""
 
 import asyncio
+import socket
 
 import msgspec
 import pytest
@@ -95,11 +96,22 @@ async def test_a_service_that_was_there_is_tried_again_soon() -> None:
         assert results.exceptions == {0: not_connected("NotConnected", service.scope, 5.0)}
 
 
-async def test_a_name_that_nobody_knows_waits() -> None:
+@pytest.mark.parametrize("error", [socket.EAI_NONAME, socket.EAI_AGAIN])
+async def test_a_name_that_does_not_exist_is_not_waited_for_without_end(
+    error: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask_the_name_server(*_: object, **__: object) -> None:
+        raise socket.gaierror(error, "said the name server")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask_the_name_server)
     async with provider_of(options=QUICK) as provider:
         scope = "nowhere.invalid"
         batch = batch_of(1, scope=scope, tokens=[Browser().address(f"https://{scope}/x")])
-        assert (await send(provider, batch, PUSH)).exceptions == {0: not_connected("NotConnected", scope)}
+        outcome = (await send(provider, batch, PUSH)).exceptions[0]
+    if error == socket.EAI_NONAME:
+        assert outcome == Outcome(Kind.RETRY, "NoSuchHost", backoff_base_seconds=60.0)
+    else:
+        assert outcome == not_connected("NotConnected", scope)
 
 
 async def test_a_service_that_speaks_no_http2_is_named_as_such(caplog: pytest.LogCaptureFixture) -> None:

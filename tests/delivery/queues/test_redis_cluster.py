@@ -6,7 +6,7 @@ import pytest
 from redis.crc import key_slot
 
 from delivery.queues.redis_link import Call, RedisLink, RedisUnavailableError, Script
-from tests.delivery.queues.hearing import Ear, until
+from tests.delivery.queues.link_waiting import until
 from tests.redis_deployments import Cluster
 from tests.redis_server import RedisServer
 
@@ -83,18 +83,6 @@ async def test_the_keys_of_all_nodes_are_found(cluster: Cluster) -> None:
     async with RedisLink(cluster.url) as link:
         await link.run([Call(COUNT, [key], []) for key in MANY])
         assert sorted([key async for key in link.scan("*")]) == sorted(MANY)
-
-
-async def test_a_message_reaches_listeners_at_any_node(cluster: Cluster) -> None:
-    ear = Ear()
-    async with RedisLink(cluster.url) as link, asyncio.TaskGroup() as group:
-        listening = group.create_task(link.listen(["one"], ear))
-        await ear.until("one", "")
-        cluster.nodes[2].command("PUBLISH", "one", "there")
-        await ear.until("one", "there")
-        await link.publish("one", "here")
-        await ear.until("one", "here")
-        listening.cancel()
 
 
 async def test_a_slot_that_moves_is_followed_at_every_step(cluster: Cluster) -> None:

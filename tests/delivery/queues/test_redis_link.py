@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from delivery.queues.redis_link import Call, RedisLink, RedisScriptError, RedisUnavailableError, Script
-from emulators.authority import Authority
-from tests.delivery.queues.hearing import PATIENCE_SECONDS, Ear, answers_again, until
+from tests.delivery.queues.link_waiting import PATIENCE_SECONDS, answers_again
 from tests.redis_server import RedisServer, redis_server
-from tests.tls_relay import tls_relay
 
 SET = Script("set", "redis.call('SET', KEYS[1], ARGV[1]) return {KEYS[1], redis.call('GET', KEYS[1]), 7}")
 COUNT = Script("count", "return redis.call('INCR', KEYS[1])")
@@ -181,77 +179,10 @@ async def test_a_replica_is_unavailable(redis: RedisServer, old_redis: RedisServ
         server.command("REPLICAOF", "NO", "ONE")
 
 
-async def test_messages_are_heard_after_a_first_call_for_each_channel(link: RedisLink) -> None:
-    ear = Ear()
-    async with asyncio.TaskGroup() as group:
-        listening = group.create_task(link.listen(["one", "two"], ear))
-        await ear.until("one", "")
-        await ear.until("two", "")
-        await link.publish("two", "näher")
-        await ear.until("two", "näher")
-        listening.cancel()
-
-
-async def test_a_listener_finds_a_server_that_was_killed_again(redis: RedisServer, link: RedisLink) -> None:
-    ear = Ear()
-    async with asyncio.TaskGroup() as group:
-        listening = group.create_task(link.listen(["one"], ear))
-        await ear.until("one", "")
-        redis.kill()
-        redis.start()
-        await ear.until("one", "", count=2)
-        await answers_again(link)
-        await link.publish("one", "again")
-        await ear.until("one", "again")
-        listening.cancel()
-
-
-async def test_a_listener_notices_a_server_that_fell_silent(
-    redis: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    ear = Ear()
-    async with RedisLink(redis.url, timeout_seconds=0.1) as link, asyncio.TaskGroup() as group:
-        listening = group.create_task(link.listen(["one"], ear))
-        await ear.until("one", "")
-        redis.stall()
-        await until(lambda: "listening to Redis was interrupted" in caplog.messages)
-        redis.resume()
-        await ear.until("one", "", count=2)
-        listening.cancel()
-
-
-async def test_a_listener_keeps_quiet_connections(redis: RedisServer) -> None:
-    ear = Ear()
-    async with RedisLink(redis.url, timeout_seconds=0.1) as link, asyncio.TaskGroup() as group:
-        listening = group.create_task(link.listen(["one"], ear))
-        await ear.until("one", "")
-        before = pings(redis)
-        await until(lambda: pings(redis) >= before + 3)
-        await link.publish("one", "still here")
-        await ear.until("one", "still here")
-        assert ear.heard.count(("one", "")) == 1
-        listening.cancel()
-
-
 async def test_keys_are_found_by_pattern(link: RedisLink) -> None:
     await link.run([Call(SET, [f"t:{number}"], [1]) for number in range(1200)])
     await link.command("SET", "other", 1)
     assert {key async for key in link.scan("t:*")} == {f"t:{number}" for number in range(1200)}
-
-
-async def test_tls_is_verified_with_the_authority_given(redis: RedisServer) -> None:
-    authority = Authority.create()
-    async with tls_relay(redis.port, authority.server_context([])) as port:
-        async with RedisLink(f"rediss://localhost:{port}", tls_ca=authority.ca_pem) as link:
-            assert await link.run([Call(COUNT, ["n"], [])]) == [1]
-            ear = Ear()
-            async with asyncio.TaskGroup() as group:
-                listening = group.create_task(link.listen(["one"], ear))
-                await ear.until("one", "")
-                listening.cancel()
-        async with RedisLink(f"rediss://localhost:{port}") as link:
-            with pytest.raises(RedisUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
-                await link.command("PING")
 
 
 async def test_tls_to_a_server_without_it_is_unavailable(redis: RedisServer) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from delivery.queues.redis_link import Call, RedisLink, RedisUnavailableError, Script
-from tests.delivery.queues.hearing import PATIENCE_SECONDS, Ear
+from tests.delivery.queues.link_waiting import PATIENCE_SECONDS
 from tests.redis_deployments import Watched, watched_redis
 
 WRITE = Script("write", "return redis.call('SET', KEYS[1], 'x')")
@@ -40,19 +40,6 @@ async def test_a_failover_leads_to_the_new_master_and_raises_the_generation(watc
         await at_master(link, watched)
         assert watched.master.port != before
         assert link.generation >= 1
-
-
-async def test_a_listener_moves_to_the_new_master(watched: Watched) -> None:
-    ear = Ear()
-    async with RedisLink(watched.url, timeout_seconds=0.4) as link, asyncio.TaskGroup() as group:
-        listening = group.create_task(link.listen(["one"], ear))
-        await ear.until("one", "")
-        watched.fail_over()
-        await ear.until("one", "", count=2)
-        await at_master(link, watched)
-        await link.publish("one", "here")
-        await ear.until("one", "here")
-        listening.cancel()
 
 
 async def test_a_master_that_was_killed_is_replaced(watched: Watched) -> None:

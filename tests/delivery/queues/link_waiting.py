@@ -8,25 +8,6 @@ from delivery.queues.redis_link import RedisLink, RedisUnavailableError
 PATIENCE_SECONDS = 20
 
 
-class Ear:
-    """What `listen` heard; one can wait for it."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[str, str]] = []
-        self._news = asyncio.Event()
-
-    def __call__(self, channel: str, text: str) -> None:
-        self.heard.append((channel, text))
-        self._news.set()
-
-    async def until(self, channel: str, text: str, count: int = 1) -> None:
-        """Wait until it has heard this so often."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while self.heard.count((channel, text)) < count:
-                self._news.clear()
-                await self._news.wait()
-
-
 async def answers_again(link: RedisLink) -> None:
     """Ask until there is an answer."""
     async with asyncio.timeout(PATIENCE_SECONDS):
