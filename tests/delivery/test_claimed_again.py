@@ -30,11 +30,16 @@ async def test_the_earlier_attempt_ends_without_a_word_when_the_later_has_settle
         Database(relay.url) as through_relay,
     ):
         await credentials.put(database, vault, parse_credential(apns_params(narrow, max_connections=1)))
+        await world.registered(1, "first")
         await world.registered(1, "test")
-        narrow.set_faults([{"match": {"count": 1}, "action": {"stall": True}}])
         async with World(through_relay, vault, context).worker(_LEASE):
+            # until its first answer a connection takes one request alone
+            await world.reached(
+                await world.send(recipient={"channels": ["first"]}, notification={"apns": APNS}), "done"
+            )
+            narrow.set_faults([{"match": {"count": 1}, "action": {"stall": True}}])
             uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
-            await _until(lambda: narrow.counters().requests == 1)
+            await _until(lambda: narrow.counters().requests == 2)
             relay.freeze()
             await _until(lambda: "leases could not be kept" in caplog.text)
             # somebody had it meanwhile, and is gone

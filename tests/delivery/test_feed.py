@@ -1,5 +1,6 @@
 """Following the record: whatever the order of commits, nothing is lost and nothing comes twice."""
 
+import asyncio
 import logging
 import random
 from contextlib import AsyncExitStack
@@ -118,6 +119,13 @@ async def test_a_consumer_goes_on_where_another_process_stopped(database: Databa
     assert (first.batches, second.batches) == ([1], [2])
 
 
+async def until_it_fails(reader: Reader) -> None:
+    """Read on; nothing is there to be read while another database is just being made in this PostgreSQL."""
+    async with asyncio.timeout(20):
+        while True:
+            await reader.step()
+
+
 async def test_what_a_consumer_writes_and_its_cursor_move_together(
     database: Database, collector: Collector, reader: Reader
 ) -> None:
@@ -128,7 +136,7 @@ async def test_what_a_consumer_writes_and_its_cursor_move_together(
 
     collector.failing = fail
     with pytest.raises(RuntimeError):
-        await reader.step()
+        await until_it_fails(reader)
     collector.failing = None
     await read_all(reader)
     assert collector.batches == [1]
@@ -154,7 +162,7 @@ async def test_a_page_that_was_handed_over_comes_again_as_it_was(database: Datab
     crashed.failing = crash
     await add_outcome(database, 1)
     with pytest.raises(RuntimeError):
-        await Reader(database, crashed, "outcomes", OPTIONS).step()
+        await until_it_fails(Reader(database, crashed, "outcomes", OPTIONS))
     await add_outcome(database, 2)
     await read_all(Reader(database, resumed, "outcomes", OPTIONS))
     assert (resumed.spans[0].after, resumed.spans[0].upto) == (crashed.spans[0].after, crashed.spans[0].upto)
