@@ -71,16 +71,7 @@ class Worker:
             Settler(claims) as settler,
             Registry(self._load, build=partial(build_provider, allowed=self._options.outflow.allowed)) as registry,
         ):
-            messages = Messages(Receipts(self._vault.derived(RECEIPTS)))
-            sender = Sender(
-                claims,
-                registry,
-                settler,
-                self._options.sender,
-                messages,
-                Admissions(self._database, claims.note_admitted, self._clock),
-                self._refresh.set,
-            )
+            sender = self._sender(claims, registry, settler)
 
             def work() -> None:
                 claims.noticed()
@@ -105,6 +96,17 @@ class Worker:
                 await sender.stop(self._options.shutdown_seconds * 0.7)
                 # what has not answered by now is reported as unknown and settled, before somebody loses patience
                 registry.drain_seconds = self._options.shutdown_seconds * 0.1
+
+    def _sender(self, claims: Queue, registry: Registry, settler: Settler) -> Sender:
+        return Sender(
+            claims,
+            registry,
+            settler,
+            self._options.sender,
+            Messages(Receipts(self._vault.derived(RECEIPTS))),
+            Admissions(self._database, claims.note_admitted, self._clock),
+            self._refresh.set,
+        )
 
     async def _load(self) -> list[credentials.StoredCredential]:
         """Read the credentials, however long the database is away: a worker that starts meanwhile waits for it."""
