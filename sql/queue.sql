@@ -538,7 +538,9 @@ buried as (
   set state = case when j.status in (404, 410) then 'dead' else 'failing' end, failing_reason = j.reason,
       updated_at = now()
   from judged j, credential_routes r
-  where j.outcome = 'dead' and v.token = address_token(j.provider, j.token) and v.provider = j.provider and v.state = 'active'
+  where j.outcome = 'dead' and v.token = address_token(j.provider, j.token) and v.provider = j.provider
+    -- what was let go on suspicion is dead once that is certain: a corrected credential does not bring it back
+    and (v.state = 'active' or v.state = 'failing' and j.status in (404, 410))
     and v.registered_at < to_timestamp(j.proof_at)
     -- of a cancelled push, what would have been tried in the other environment: nothing is known of it
     and not j.untried

@@ -304,3 +304,18 @@ async def test_many_batches_of_several_pushes_settle_in_one_call(database: Datab
     assert await worker.settle([finished(claim, {1: RETRY_LATER}) for claim in claims]) == 0
     for uid in uids:
         assert await ledger(database, uid) == {"planned": 4, "accepted": 2, "queued": 2}
+
+
+async def test_a_device_that_was_let_go_on_suspicion_is_dead_once_that_is_certain(
+    database: Database, queue: MakeQueue
+) -> None:
+    device = await register(database, "aa")
+    for _ in range(2):
+        await accept_devices(database, new_push(), [device], None, 500)
+    worker = queue()
+    first, second = await worker.claim(ROOM, [])
+    suspected = Outcome(Kind.DEAD, "BadDeviceToken", 400, proof_at=time.time())
+    await worker.settle([finished(first, {0: suspected})])
+    gone = Outcome(Kind.DEAD, "Unregistered", 410, proof_at=time.time())
+    await worker.settle([finished(second, {0: gone})])
+    assert await database.values(b"select state, failing_reason from devices", {}) == [("dead", "Unregistered")]
