@@ -29,12 +29,10 @@ from taken t
 join picked k on k.id = t.id
 cross join lateral (select delivery, state, paused_at, needs, request, content, uid, analytics_uid from pushes where id = t.push_id offset 0) p
 
--- name: claim
--- For each credential until its limit of recipients is reached: urgent lane first; in a lane what waited for its time
--- (retries, leases that ended) before what is new, and that in the order of service. A claim is a lease: `due_at` moves
--- to its end, and whoever finds it due again finds `claimed_by` set and knows that it was abandoned. A credential with
--- a quota pays for what is claimed, and is claimed for a tenth of a second ahead; urgent batches do not wait for it.
-with paces as materialized (
+-- name: _paces
+-- The quotas of the credentials that are asked about, as they are just now: after a minute's silence they begin at a
+-- twentieth and grow. One that another worker has in its hands is missing.
+paces as materialized (
   select c.credential, c.paid_until,
          c.paid_until < now() - interval '1 minute' as ramps,
          c.per_second * case
@@ -45,6 +43,14 @@ with paces as materialized (
   where c.credential in (select w.credential from jsonb_to_recordset(%(room)s::jsonb) w (credential text))
   for update skip locked
 ),
+
+-- name: claim
+-- For each credential until its limit of recipients is reached: urgent lane first; in a lane what waited for its time
+-- (retries, leases that ended) before what is new, and that in the order of service. A claim is a lease: `due_at` moves
+-- to its end, and whoever finds it due again finds `claimed_by` set and knows that it was abandoned. A credential with
+-- a quota pays for what is claimed, and is claimed for a tenth of a second ahead; urgent batches do not wait for it.
+with
+-- include: _paces
 wanted as (
   select w.credential, w.recipients, least(w.recipients, 256) as batches,
          case when t.credential is null then w.recipients
@@ -134,16 +140,8 @@ paid as (
 -- name: take_share
 -- What each of these credentials may send by its quota until a tenth of a second from now, taken in advance: several
 -- workers ask at once, and each gets what the others left. Credentials without a quota are not in the answer.
-with paces as materialized (
-  select c.credential, c.paid_until, c.paid_until < now() - interval '1 minute' as ramps,
-         c.per_second * case
-           when c.ramp_seconds = 0 then 1
-           when c.paid_until < now() - interval '1 minute' then 0.05
-           else least(1, greatest(0.05, extract(epoch from now() - c.ramped_from) / c.ramp_seconds)) end as per_second
-  from credential_paces c
-  where c.credential in (select w.credential from jsonb_to_recordset(%(room)s::jsonb) w (credential text))
-  for update skip locked
-),
+with
+-- include: _paces
 shares as (
   select a.credential, a.ramps, a.per_second::float8 as per_second,
          least(w.recipients, ceil(a.per_second * greatest(
