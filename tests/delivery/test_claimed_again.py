@@ -1,8 +1,5 @@
 """A sender that loses a batch and claims it again itself, while its earlier attempt still waits for an answer."""
 
-import asyncio
-from collections.abc import Callable
-
 import msgspec
 import pytest
 
@@ -15,7 +12,7 @@ from storage.database import Database
 from storage.ids import new_id
 from storage.vault import Vault
 from tests.delivery.providers.sending import apns_params
-from tests.delivery.world import APNS, OPTIONS, MakeContext, World, ledger
+from tests.delivery.world import APNS, OPTIONS, MakeContext, World, ledger, until
 from tests.server.relay import relayed
 
 _LEASE = msgspec.structs.replace(OPTIONS, sender=SenderOptions(lease_seconds=4.0, poll_seconds=0.1))
@@ -39,22 +36,14 @@ async def test_the_earlier_attempt_ends_without_a_word_when_the_later_has_settle
             )
             narrow.set_faults([{"match": {"count": 1}, "action": {"stall": True}}])
             uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
-            await _until(lambda: narrow.counters().requests == 2)
+            await until(lambda: narrow.counters().requests == 2)
             relay.freeze()
-            await _until(lambda: "leases could not be kept" in caplog.text)
+            await until(lambda: "leases could not be kept" in caplog.text)
             # somebody had it meanwhile, and is gone
             await database.execute(b"update batches set claimed_by = %(other)s, due_at = now()", {"other": new_id()})
             relay.thaw()
             status = await world.reached(uid, "done")
             narrow.order_connections(ConnectionsOrder(drop=True))
-            await _until(lambda: "leases were lost before settling" in caplog.text)
+            await until(lambda: "leases were lost before settling" in caplog.text)
         assert ledger(status) == {"planned": 1, "accepted": 1}
         assert "callback of a group failed" not in caplog.text
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)

@@ -1,8 +1,6 @@
 """A worker that is cut from the database sends no more of what it cannot keep; and what it makes of a wrong clock."""
 
-import asyncio
 import time
-from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -16,7 +14,7 @@ from storage import credentials
 from storage.database import Database
 from storage.vault import Vault
 from tests.delivery.providers.sending import apns_params
-from tests.delivery.world import APNS, OPTIONS, MakeContext, World, ledger
+from tests.delivery.world import APNS, OPTIONS, MakeContext, World, ledger, until
 from tests.server.relay import relayed
 
 _LEASE = msgspec.structs.replace(OPTIONS, sender=SenderOptions(lease_seconds=1.0, poll_seconds=0.1))
@@ -35,9 +33,9 @@ async def test_what_a_worker_cannot_keep_is_sent_by_another_alone(
         narrow.set_faults([{"match": {"count": 1}, "action": {"stall": True}}])
         async with World(through_relay, vault, context).worker(_LEASE):
             uid = await world.send(recipient={"channels": ["test"]}, notification={"apns": APNS})
-            await _until(lambda: narrow.counters().requests == 1)
+            await until(lambda: narrow.counters().requests == 1)
             relay.freeze()
-            await _until(lambda: "leases could not be kept" in caplog.text)
+            await until(lambda: "leases could not be kept" in caplog.text)
             narrow.order_connections(ConnectionsOrder(drop=True))
             async with world.worker(_LEASE):
                 status = await world.reached(uid, "done")
@@ -59,11 +57,3 @@ def test_a_slow_answer_makes_no_clock_wrong() -> None:
     asked.wall -= 20  # asked twenty seconds ago
     assert asked.ahead_seconds(time.time() - 19) == 0.0
     assert asked.ahead_seconds(time.time() - 21) == pytest.approx(1, abs=0.1)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)

@@ -120,3 +120,10 @@ def ledger(status: dict[str, Any]) -> dict[str, int]:
     entries: dict[str, int] = status["ledger"]
     assert entries["planned"] == sum(count for name, count in entries.items() if name != "planned")
     return {name: count for name, count in entries.items() if count}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Ask again and again until it is so."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in another task, or in a log
+            await asyncio.sleep(0)
