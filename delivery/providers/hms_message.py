@@ -3,13 +3,13 @@
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from delivery.batches import Batch
 from delivery.providers.hms_payload import MAX_TTL_SECONDS, TARGETS, takes_ttl, ttl_seconds
+from delivery.providers.lazy_bodies import LazyBodies
 
 TOKENS = 1000
 """The most tokens of a request (providers.md 4.1)."""
@@ -66,7 +66,7 @@ class HmsMessage:
         return b'{"message":{' + _joined(self._fields, android, recipients) + b"}}"
 
 
-class Requests(Sequence[bytes]):
+class Requests(LazyBodies):
     """The bodies of a batch's requests, each made when it is sent: that is when the rest of its `ttl` is known.
 
     `parts` are the recipients of each by position; more may be added.
@@ -79,30 +79,13 @@ class Requests(Sequence[bytes]):
         messages: Sequence[HmsMessage],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(parts)
         self._batch = batch
-        self._parts = parts
         self._messages = messages
         self._clock = clock
 
-    def __repr__(self) -> str:
-        return f"<{len(self)} requests>"
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (self[index] for index in range(len(self)))
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        part = self._parts[index]
+    def made(self, part: list[int]) -> bytes:
+        """Make the body of the request for these recipients."""
         batch = self._batch
         message = self._messages[part[0] if len(self._messages) > 1 else 0]
         named = recipients(batch.target, [batch.tokens[position] for position in part])

@@ -1,13 +1,13 @@
 """What a company's own API is sent: the payload of the push, and whom it is for."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Sequence
 
 import msgspec
 
 from delivery.batches import Batch
 from delivery.providers.contract import PayloadError
+from delivery.providers.lazy_bodies import LazyBodies
 
 _PATH = "notification.webhook"
 
@@ -91,14 +91,14 @@ def parts_of(count: int, size: int, each: Sequence[WebhookMessage] | None) -> li
     return [found[start : start + size] for found in same.values() for start in range(0, len(found), size)]
 
 
-class Bodies(Sequence[bytes]):
+class Bodies(LazyBodies):
     """The bodies of a batch's requests, each made when it is asked for: payloads are large, and most wait."""
 
     def __init__(
         self, batch: Batch, parts: list[list[int]], ids: list[str], messages: Sequence[WebhookMessage], *, many: bool
     ) -> None:
+        super().__init__(parts)
         self._batch = batch
-        self._parts = parts
         self._ids = ids
         self._messages = messages
         self._many = many
@@ -106,22 +106,8 @@ class Bodies(Sequence[bytes]):
     def __repr__(self) -> str:
         return f"<Bodies of {len(self)} requests>"
 
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (self[index] for index in range(len(self)))
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
-
-    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        part = self._parts[index]
+    def made(self, part: list[int]) -> bytes:
+        """Make the body of the request for these recipients."""
         payload = self._messages[part[0] if len(self._messages) > 1 else 0].payload
         if self._many:
             recipients = [self._recipient(position, self._batch.device_id(position)) for position in part]
